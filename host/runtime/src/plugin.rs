@@ -1,0 +1,161 @@
+//! A loaded plugin, ready to be called.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use etcd_snapshot::SnapshotFile;
+use serde_json::Value;
+
+use crate::bindings::VerifierPre;
+use crate::call::CallState;
+use crate::capability::snapshot::Subject;
+use crate::engine::Engine;
+use crate::facts::Facts;
+use crate::limits::Limits;
+use crate::schema::{ConfigSchema, Setting};
+use crate::trust::Signature;
+use crate::worlds::verifier::{self, Description, Input, VerifyRun};
+
+/// One version of a plugin. Whoever holds it keeps that version, whatever happens to its file.
+pub struct Plugin {
+    pub(crate) engine: Engine,
+    pub(crate) verifier: VerifierPre<CallState>,
+    pub(crate) description: Description,
+    pub(crate) schema: ConfigSchema,
+    pub(crate) limits: Limits,
+    pub(crate) sha256: String,
+    pub(crate) signature: Signature,
+    pub(crate) file: PathBuf,
+    /// The last file whose key index is known to be there.
+    pub(crate) indexed: Mutex<Weak<SnapshotFile>>,
+}
+
+impl Plugin {
+    /// The name that configs use; also the file's stem.
+    pub fn name(&self) -> &str {
+        &self.description.name
+    }
+
+    /// The plugin's own version.
+    pub fn version(&self) -> &str {
+        &self.description.version
+    }
+
+    /// SHA-256 of the component, in lower-case hexadecimal digits.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// What was known of its signature when it was loaded.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// The file that it was loaded from.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What it says of itself.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Whether it remembers something with each report, and wants it back: `previous-backup` and `previous-memo` in the context.
+    pub fn remembers(&self) -> bool {
+        self.description.attributes.iter().any(|(name, _)| name == crate::report::MEMO)
+    }
+
+    /// The limits of its calls.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The keys that its config may have, as its schema describes them. Empty: it takes none.
+    pub fn settings(&self) -> Vec<Setting> {
+        self.schema.settings()
+    }
+
+    /// Checks a step's config against the schema that the plugin describes.
+    ///
+    /// # Errors
+    /// One sentence for each thing that does not fit, with its place in the config.
+    pub fn check_config(&self, config: &Value) -> Result<(), Vec<String>> {
+        self.schema.check(config)
+    }
+
+    /// Lets the plugin judge a snapshot, under its limits, in an instance of its own. `context` tells about the run
+    /// (`cluster`, `backup-id`, `time`, `session`); `config` is the step's config table.
+    ///
+    /// The future may be dropped at any time, which ends the call. The first call on a file builds its key index, which
+    /// is not counted as the plugin's time.
+    pub async fn verify(
+        &self,
+        subject: Arc<SnapshotFile>,
+        context: Vec<(String, String)>,
+        config: &Value,
+    ) -> VerifyRun {
+        self.verify_file(subject, Facts::default(), context, config).await
+    }
+
+    /// As [`Plugin::verify`], with what an inspection found, which the plugin may ask for by name (`hash`, `records`,
+    /// `storage-version` and so on).
+    pub async fn verify_inspected(
+        &self,
+        subject: Arc<SnapshotFile>,
+        facts: &etcd_snapshot::Facts,
+        context: Vec<(String, String)>,
+        config: &Value,
+    ) -> VerifyRun {
+        self.verify_file(subject, Facts::of(facts), context, config).await
+    }
+
+    async fn verify_file(
+        &self,
+        file: Arc<SnapshotFile>,
+        facts: Facts,
+        context: Vec<(String, String)>,
+        config: &Value,
+    ) -> VerifyRun {
+        if let Err(complaints) = self.check_config(config) {
+            return VerifyRun::rejected(
+                "config",
+                format!("the config does not fit: {}", complaints.join("; ")),
+            );
+        }
+        if let Err(panicked) = self.index(&file).await {
+            return VerifyRun::rejected("snapshot", panicked.to_string());
+        }
+        let input = Input {
+            subject: Subject { file, facts: Arc::new(facts) },
+            context,
+            config: if config.is_null() { "{}".to_owned() } else { config.to_string() },
+        };
+        verifier::verify(&self.engine, &self.verifier, self.name(), &self.limits, input).await
+    }
+
+    /// Builds the file's key index, if it is not there, on a thread that may block. A file that cannot be indexed answers
+    /// the guest's questions with the error, so that the plugin decides what it means.
+    async fn index(&self, file: &Arc<SnapshotFile>) -> Result<(), tokio::task::JoinError> {
+        let indexed = || self.indexed.lock().unwrap_or_else(PoisonError::into_inner);
+        // While a `Weak` lives, no other file can have its address.
+        if std::ptr::eq(indexed().as_ptr(), Arc::as_ptr(file)) {
+            return Ok(());
+        }
+        let building = Arc::clone(file);
+        tokio::task::spawn_blocking(move || drop(building.live())).await?;
+        *indexed() = Arc::downgrade(file);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Plugin")
+            .field("name", &self.name())
+            .field("version", &self.version())
+            .field("sha256", &self.sha256)
+            .finish_non_exhaustive()
+    }
+}

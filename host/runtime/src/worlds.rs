@@ -1,0 +1,3 @@
+//! One call interface for each kind of plugin.
+
+pub(crate) mod verifier;

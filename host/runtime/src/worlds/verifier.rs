@@ -1,0 +1,268 @@
+//! The world `holdfast:verifier/verifier`: describes itself, and judges one snapshot per call.
+
+use etcd_snapshot::Outcome;
+use serde::Serialize;
+use wasmtime::component::{Component, Linker, Resource};
+
+use crate::bindings::exports::holdfast::verifier::{plugin, verify};
+use crate::bindings::{Verifier, VerifierPre};
+use crate::call::{self, CallState, CallStats, Finished};
+use crate::capability;
+use crate::capability::snapshot::Subject;
+use crate::engine::Engine;
+use crate::error::{CallError, CallErrorKind};
+use crate::limits::Limits;
+use crate::report::{self, Measurement, Raw, RawFinding, Report};
+use crate::text;
+
+/// A name fits a file name, a TOML key and a metric label.
+const NAME_BYTES: usize = 64;
+const VERSION_BYTES: usize = 64;
+const SUMMARY_BYTES: usize = 1 << 10;
+const WANTS: usize = 64;
+const WANT_BYTES: usize = 512;
+
+/// What a plugin says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// Lower case, digits and dashes; equal to the file's stem.
+    pub name: String,
+    /// The plugin's own version.
+    pub version: String,
+    /// One sentence on what it does.
+    pub summary: String,
+    /// JSON Schema of its config; empty when it takes none.
+    pub config_schema: String,
+    /// Grants that it would like, as TOML lines. Nothing is granted by this.
+    pub wants: Vec<String>,
+    /// Further facts by name.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// How one verification ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyRun {
+    /// The report, or why there is none. Without one, nothing was verified.
+    pub result: Result<Report, CallError>,
+    /// What the call used.
+    pub stats: CallStats,
+    /// The end of what the plugin wrote to standard error, safe to show.
+    pub stderr: String,
+}
+
+impl VerifyRun {
+    /// A call that was not made.
+    pub(crate) fn rejected(code: &str, message: impl Into<String>) -> VerifyRun {
+        VerifyRun {
+            result: Err(CallError::new(CallErrorKind::Rejected, code, message)),
+            stats: CallStats::default(),
+            stderr: String::new(),
+        }
+    }
+}
+
+/// Everything that a verifier may import.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
+    let mut linker = Linker::new(engine.wasmtime());
+    capability::wasi::add(&mut linker)?;
+    capability::log::add(&mut linker)?;
+    capability::snapshot::add(&mut linker)?;
+    Ok(linker)
+}
+
+/// Joins a component with what it imports, ahead of its calls.
+pub(crate) fn link(
+    linker: &Linker<CallState>,
+    component: &Component,
+) -> wasmtime::Result<VerifierPre<CallState>> {
+    VerifierPre::new(linker.instantiate_pre(component)?)
+}
+
+/// Asks a plugin what it is. `label` names it in logs until it has told its name.
+pub(crate) async fn describe(
+    engine: &Engine,
+    verifier: &VerifierPre<CallState>,
+    label: &str,
+    limits: &Limits,
+) -> Result<Description, CallError> {
+    let limits = limits.for_description();
+    let verifier = verifier.clone();
+    let finished: Finished<plugin::Description> = call::run(engine, label, &limits, |store| {
+        Box::pin(async move {
+            let instance: Verifier = verifier.instantiate_async(&mut *store).await?;
+            instance.holdfast_verifier_plugin().call_describe(store).await
+        })
+    })
+    .await;
+    bounded_description(finished.result?)
+}
+
+fn bounded_description(raw: plugin::Description) -> Result<Description, CallError> {
+    let refuse = |message: String| Err(CallError::new(CallErrorKind::Rejected, "description", message));
+    if !is_name(&raw.name) {
+        return refuse(format!(
+            "calls itself `{}`: a name is lower case, digits and dashes, at most {NAME_BYTES}",
+            text::one_line(&raw.name, NAME_BYTES)
+        ));
+    }
+    if raw.version.trim().is_empty() {
+        return refuse("tells no version".into());
+    }
+    Ok(Description {
+        name: raw.name,
+        version: text::one_line(raw.version.trim(), VERSION_BYTES),
+        summary: text::one_line(&raw.summary, SUMMARY_BYTES),
+        config_schema: raw.config_schema,
+        wants: raw.wants.iter().take(WANTS).map(|want| text::one_line(want, WANT_BYTES)).collect(),
+        attributes: report::bounded_attributes(raw.attributes),
+    })
+}
+
+/// Lower case, digits and single dashes within.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES
+        && name.split('-').all(|part| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        })
+}
+
+/// What a verifier is given.
+pub(crate) struct Input {
+    pub(crate) subject: Subject,
+    pub(crate) context: Vec<(String, String)>,
+    pub(crate) config: String,
+}
+
+/// Lets a plugin judge a snapshot.
+pub(crate) async fn verify(
+    engine: &Engine,
+    verifier: &VerifierPre<CallState>,
+    name: &str,
+    limits: &Limits,
+    input: Input,
+) -> VerifyRun {
+    let Input { subject, context, config } = input;
+    let verifier = verifier.clone();
+    let finished = call::run(engine, name, limits, |store| {
+        Box::pin(async move {
+            let instance: Verifier = verifier.instantiate_async(&mut *store).await?;
+            let subject = store.data_mut().table.push(subject)?;
+            // The guest borrows; the host's own handle stays in the table until the store is dropped.
+            let borrowed = Resource::new_borrow(subject.rep());
+            instance.holdfast_verifier_verify().call_verify(store, borrowed, &context, &config).await
+        })
+    })
+    .await;
+    let result = finished.result.and_then(|answer| match answer {
+        Ok(report) => accept(report, limits),
+        Err(error) => Err(CallError::new(
+            CallErrorKind::Error,
+            &report::code(&error.code),
+            report::message(&error.message),
+        )),
+    });
+    VerifyRun { result, stats: finished.stats, stderr: finished.stderr }
+}
+
+fn accept(report: verify::Report, limits: &Limits) -> Result<Report, CallError> {
+    let size_bytes = report_bytes(&report);
+    if size_bytes > limits.report_bytes {
+        let message = format!("its report has {size_bytes} bytes; at most {} are taken", limits.report_bytes);
+        return Err(CallError::new(CallErrorKind::Rejected, "report", message));
+    }
+    let raw = raw(report);
+    if let Some(memo) = raw.memo.as_ref().filter(|memo| memo.len() > report::MEMO_BYTES) {
+        let message = format!("its memo has {} bytes; at most {} are kept", memo.len(), report::MEMO_BYTES);
+        return Err(CallError::new(CallErrorKind::Rejected, "memo", message));
+    }
+    Ok(raw.bounded(limits.findings))
+}
+
+/// The sum of a report's texts.
+fn report_bytes(report: &verify::Report) -> u64 {
+    let pairs = |pairs: &[(String, String)]| -> usize {
+        pairs.iter().map(|(name, value)| name.len() + value.len()).sum()
+    };
+    let findings: usize = report
+        .findings
+        .iter()
+        .map(|finding| {
+            let key = finding.key.as_ref().map_or(0, Vec::len);
+            finding.code.len() + finding.message.len() + key + pairs(&finding.attributes)
+        })
+        .sum();
+    let measurements: usize = report
+        .measurements
+        .iter()
+        .map(|measurement| measurement.name.len() + measurement.unit.len() + pairs(&measurement.attributes))
+        .sum();
+    (report.summary.len() + findings + measurements + pairs(&report.attributes)) as u64
+}
+
+fn raw(report: verify::Report) -> Raw {
+    let (memos, attributes): (Vec<_>, Vec<_>) =
+        report.attributes.into_iter().partition(|(name, _)| name == report::MEMO);
+    Raw {
+        memo: memos.into_iter().next().map(|(_, memo)| memo),
+        outcome: match report.outcome {
+            verify::Outcome::Passed => Outcome::Passed,
+            verify::Outcome::Failed => Outcome::Failed,
+            verify::Outcome::Inconclusive => Outcome::Inconclusive,
+        },
+        summary: report.summary,
+        findings: report
+            .findings
+            .into_iter()
+            .map(|finding| RawFinding {
+                severity: finding.severity,
+                code: finding.code,
+                message: finding.message,
+                key: finding.key,
+                attributes: finding.attributes,
+            })
+            .collect(),
+        measurements: report
+            .measurements
+            .into_iter()
+            .map(|measurement| Measurement {
+                name: measurement.name,
+                value: measurement.value,
+                unit: measurement.unit,
+                attributes: measurement.attributes,
+            })
+            .collect(),
+        attributes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memo_is_taken_out_of_the_attributes_and_bounded() {
+        let report = |memo: String| verify::Report {
+            outcome: verify::Outcome::Passed,
+            summary: String::new(),
+            findings: Vec::new(),
+            measurements: Vec::new(),
+            attributes: vec![("memo".to_owned(), memo), ("a".to_owned(), "b".to_owned())],
+        };
+        let taken = accept(report("x\n".to_owned()), &Limits::default()).expect("it is small");
+        assert_eq!(taken.memo.as_deref(), Some("x\n"), "it comes back as it was");
+        assert_eq!(taken.attributes, [("a".to_owned(), "b".to_owned())]);
+        let error =
+            accept(report("x".repeat(report::MEMO_BYTES + 1)), &Limits::default()).expect_err("too large");
+        assert_eq!((error.kind, error.code.as_str()), (CallErrorKind::Rejected, "memo"));
+    }
+
+    #[test]
+    fn names_fit_files_keys_and_labels() {
+        for good in ["query", "required-keys", "a1", "2nd"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a--b", "Query", "a_b", "a/b", "..", "é", &"a".repeat(65)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The topology: builds every part from the config, starts tasks, owns shutdown. The only file that sees all.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_snapshot::Outcome;
+use holdfast_runtime::{HostOptions, Limits, PluginHost, PluginOptions, Registry, StartError};
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Chain, Config, PluginsConfig, RecipientsError, StepKind, StoreConfig};
+use crate::pack::{self, Identity, UnpackError};
+use crate::pipeline::single_flight::{SingleFlight, SingleFlightError};
+use crate::pipeline::store::{NamedStore, with_causes};
+use crate::pipeline::{self, BackupError, Job, Report, verify};
+use crate::progress::Silent;
+use crate::prune;
+use crate::retain::Policy;
+use crate::schedule::Schedule;
+use crate::secret::SecretError;
+use crate::session::Clock;
+use crate::store::{DirectoryStore, LimitedStore, S3Store, Store};
+use crate::sync::{self, Synced, Target};
+
+/// Longest wait for a run that was told to stop. A directory store ends within milliseconds; this bounds hung disks.
+const GRACE: Duration = Duration::from_secs(30);
+/// Longest upload to a store whose table says nothing.
+const LONGEST_UPLOAD: Duration = Duration::from_hours(2);
+/// Longest single sleep towards the next due time, so that a changed clock is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// Why the agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Without a schedule there is nothing to do.
+    #[error("[backup] has no `schedule`: the agent would never make a backup")]
+    NoSchedule,
+    /// The plugin host did not start.
+    #[error("the plugin host cannot be started")]
+    Plugins(#[from] StartError),
+}
+
+impl AgentError {
+    /// What a person can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSchedule => {
+                Some("add one, e.g. `schedule = \"0 * * * *\"` for every hour, UTC".to_owned())
+            }
+            Self::Plugins(_) => None,
+        }
+    }
+}
+
+/// The stores of a config that go by these names; names that it does not define are passed over, as the config was
+/// checked for them.
+pub fn stores(config: &Config, names: &[String]) -> Vec<NamedStore> {
+    let build = |name: &String| {
+        let store: Arc<dyn Store> = match config.stores.get(name)? {
+            StoreConfig::Directory { path } => Arc::new(DirectoryStore::new(path.clone())),
+            StoreConfig::S3(options) => Arc::new(S3Store::new(options.as_ref().clone(), Timestamp::now)),
+        };
+        let timeout = config.store_timeouts.get(name).copied().unwrap_or(LONGEST_UPLOAD);
+        Some(pipeline::named(name, Arc::new(LimitedStore::new(store, timeout))))
+    };
+    names.iter().filter_map(build).collect()
+}
+
+/// The chains of these names, or the default one.
+pub fn chains(config: &Config, names: &[String]) -> Vec<Chain> {
+    let chains: Vec<Chain> = names.iter().filter_map(|name| config.chains.get(name)).cloned().collect();
+    if chains.is_empty() { vec![verify::default_chain()] } else { chains }
+}
+
+/// Whether any of the chains needs the plugin host.
+fn wants_plugins(chains: &[Chain]) -> bool {
+    chains.iter().flat_map(|chain| &chain.steps).any(|step| matches!(step.kind, StepKind::Plugin { .. }))
+}
+
+/// The plugins for one command: loaded once. Chains without plugins do not start the host.
+pub async fn plugins_for(config: &Config, chains: &[Chain]) -> Result<Arc<Registry>, StartError> {
+    if !wants_plugins(chains) {
+        return Ok(Arc::default());
+    }
+    let host = PluginHost::start(host_options(&config.plugins))?;
+    host.scan().await;
+    Ok(host.registry())
+}
+
+/// The identities that read backups: those of the config, then those given by hand.
+pub fn identities(config: Option<&Config>, given: &[PathBuf]) -> Result<Vec<Identity>, UnpackError> {
+    let configured = config.map(|config| config.decrypt.as_slice()).unwrap_or_default();
+    let mut identities = Vec::new();
+    for path in given.iter().chain(configured) {
+        identities.extend(pack::read_identities(path)?);
+    }
+    Ok(identities)
+}
+
+/// What a run needs from files beside the config, and did not get.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The password.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The recipients.
+    #[error(transparent)]
+    Recipients(#[from] RecipientsError),
+}
+
+impl JobError {
+    /// What a person can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Secret(error) => error.hint(),
+            Self::Recipients(error) => error.hint(),
+        }
+    }
+}
+
+/// How the plugin host runs.
+pub fn host_options(plugins: &PluginsConfig) -> HostOptions {
+    let options = plugins.plugins.iter().map(|(name, plugin)| {
+        // Who grants a call more time means time to compute.
+        let cpu = Limits::default().cpu.max(plugin.timeout);
+        let limits =
+            Limits { memory_bytes: plugin.memory_bytes, timeout: plugin.timeout, cpu, ..Limits::default() };
+        (name.clone(), PluginOptions { sha256: plugin.sha256.clone(), limits })
+    });
+    HostOptions {
+        directory: plugins.directory.clone(),
+        cache_directory: plugins.cache.clone(),
+        trust: plugins.trust.clone(),
+        plugins: options.collect(),
+    }
+}
+
+/// A backup run as the config describes it. Passwords and recipients are read now, so that a change of these files
+/// counts from the next run.
+pub fn job(config: &Config, plugins: Arc<Registry>, clock: Clock) -> Result<Job, JobError> {
+    Ok(Job {
+        cluster_name: config.cluster.name.clone(),
+        etcd: config.cluster.etcd()?,
+        policy: config.preflight.clone(),
+        scratch: config.backup.scratch.clone(),
+        rate_limit: config.backup.rate_limit,
+        stall_timeout: config.backup.stall_timeout,
+        allow_missing_hash: config.backup.allow_missing_hash,
+        pack: config.backup.pack()?,
+        stores: stores(config, &config.backup.stores),
+        require: config.backup.require.clone(),
+        chains: chains(config, &config.backup.verify),
+        plugins,
+        clock,
+    })
+}
+
+/// What the agent did until it was stopped.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Runs that ended with a backup whose proof passed.
+    pub passed: u64,
+    /// Runs that ended with a backup whose proof did not pass.
+    pub unproved: u64,
+    /// Runs that ended without a backup.
+    pub failed: u64,
+    /// Due times that met a run under way.
+    pub skipped: u64,
+}
+
+/// Runs backups on the schedule until `stop`. What is under way then is finished if it is past its commit, undone if not.
+pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> Result<Tally, AgentError> {
+    let schedule = config.backup.schedule.clone().ok_or(AgentError::NoSchedule)?;
+    let host = Arc::new(PluginHost::start(host_options(&config.plugins))?);
+    if config.plugins.directory.exists() {
+        host.scan().await;
+    }
+    let mut tasks = JoinSet::new();
+    let (watched, until) = (Arc::clone(&host), stop.clone());
+    tasks.spawn(async move { watched.watch(until).await });
+
+    tracing::info!(cluster = config.cluster.name, schedule = %schedule, "the agent has started");
+    let tally = keep_schedule(&config, &schedule, &host, clock, &stop).await;
+    let ended = tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        tracing::warn!("watching the plugin directory did not end in time");
+    }
+    tracing::info!(?tally, "the agent has stopped");
+    Ok(tally)
+}
+
+async fn keep_schedule(
+    config: &Config,
+    schedule: &Schedule,
+    host: &PluginHost,
+    clock: Clock,
+    stop: &CancellationToken,
+) -> Tally {
+    let mut tally = Tally::default();
+    let mut running: JoinSet<Result<Report, BackupError>> = JoinSet::new();
+    let mut due = schedule.next_after(clock());
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = running.join_next() => account(ended, &mut tally),
+            () = sleep_towards(due, clock) => {
+                let now = clock();
+                let Some(time) = due.filter(|due| *due <= now) else { continue };
+                // The next due time counts from now: after a suspended machine one run is made, not one for each hour.
+                due = schedule.next_after(now);
+                if running.is_empty() {
+                    match job(config, host.registry(), clock) {
+                        Ok(job) => {
+                            let cancel = stop.child_token();
+                            let rules = retention(config);
+                            running.spawn(async move {
+                                let report = pipeline::run(&job, &Silent, &cancel).await?;
+                                for synced in catch_up(&job, &rules, &report, &cancel).await {
+                                    tell_of_catch_up(&synced);
+                                }
+                                if report.outcome == Outcome::Passed {
+                                    prune_after(&job, &rules, &cancel).await;
+                                }
+                                Ok(report)
+                            });
+                        }
+                        Err(error) => {
+                            tally.failed += 1;
+                            tracing::error!(error = with_causes(&error), hint = error.hint(), "no backup was made");
+                        }
+                    }
+                } else {
+                    tally.skipped += 1;
+                    tracing::warn!(due = %time, skipped = tally.skipped, "skipped: the run before is still under way");
+                }
+            }
+        }
+    }
+    if !running.is_empty() {
+        tracing::info!("stopping: the run under way is finished or undone");
+        let ended = tokio::time::timeout(GRACE, running.join_next()).await;
+        match ended {
+            Ok(Some(ended)) => account(ended, &mut tally),
+            Ok(None) => {}
+            Err(_) => {
+                tracing::warn!("the run under way did not end in time; the next run takes away what it left");
+            }
+        }
+    }
+    tally
+}
+
+/// The stores that have retention rules, and these.
+pub fn retention(config: &Config) -> Vec<(NamedStore, Policy)> {
+    let rules = |named: NamedStore| Some((named.clone(), config.retention.of(&named.name)?.clone()));
+    stores(config, &config.backup.stores).into_iter().filter_map(rules).collect()
+}
+
+/// Brings the stores that took this run's backup what they missed of earlier ones.
+pub async fn catch_up(
+    job: &Job,
+    rules: &[(NamedStore, Policy)],
+    report: &Report,
+    cancel: &CancellationToken,
+) -> Vec<Synced> {
+    let took = |named: &&NamedStore| {
+        report.stores.iter().any(|result| result.store == named.name && result.committed)
+    };
+    let healthy: Vec<NamedStore> = job.stores.iter().filter(took).cloned().collect();
+    if healthy.len() < 2 {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    for named in &healthy {
+        let policy = rules.iter().find(|(other, _)| other.name == named.name).map(|(_, policy)| policy);
+        // From the same stores only: one that hangs has cost this run enough.
+        let target = Target { named, policy };
+        all.push(sync::sync(&target, &healthy, (job.clock)(), &Silent, cancel).await);
+    }
+    all
+}
+
+fn tell_of_catch_up(synced: &Synced) {
+    for copied in &synced.copied {
+        tracing::info!(store = synced.store, backup = %copied.backup, from = copied.from, "caught up");
+    }
+    for error in &synced.errors {
+        tracing::warn!(store = synced.store, error, "could not catch up");
+    }
+}
+
+/// Prunes after a backup that was proved. What goes wrong is told and changes nothing about the backup; the next run
+/// tries again.
+async fn prune_after(job: &Job, rules: &[(NamedStore, Policy)], cancel: &CancellationToken) {
+    if rules.is_empty() {
+        return;
+    }
+    let _flight = match SingleFlight::acquire(&job.scratch) {
+        Ok(flight) => flight,
+        Err(error) => {
+            tracing::warn!(%error, "not pruned this time");
+            return;
+        }
+    };
+    for (named, policy) in rules {
+        let pruned = prune::prune(named, policy, (job.clock)(), false, cancel).await;
+        let (removed, swept) = (pruned.removed.len(), pruned.swept.len());
+        if let Some(error) = &pruned.error {
+            tracing::error!(store = named.name, removed, error, "not pruned to the end");
+        } else {
+            tracing::info!(store = named.name, removed, swept, freed_bytes = pruned.freed_bytes, "pruned");
+        }
+        for unreadable in &pruned.unreadable {
+            tracing::warn!(store = named.name, unreadable, "left alone");
+        }
+    }
+}
+
+/// Sleeps until a due time, or a while: a clock that was set makes the rest of the time another one.
+async fn sleep_towards(due: Option<Timestamp>, clock: Clock) {
+    let left = due.map_or(LONGEST_SLEEP, |due| {
+        Duration::try_from(due.duration_since(clock())).unwrap_or(Duration::ZERO)
+    });
+    tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+}
+
+fn account(ended: Result<Result<Report, BackupError>, tokio::task::JoinError>, tally: &mut Tally) {
+    match ended {
+        Ok(Ok(report)) if report.outcome == Outcome::Passed => {
+            tally.passed += 1;
+            tracing::info!(backup = %report.id, revision = report.revision, "backed up and proved");
+        }
+        Ok(Ok(report)) => {
+            tally.unproved += 1;
+            tracing::error!(backup = %report.id, outcome = %report.outcome, "backed up, but not proved");
+        }
+        Ok(Err(error @ BackupError::SingleFlight(SingleFlightError::Busy { .. }))) => {
+            tally.skipped += 1;
+            tracing::warn!(skipped = tally.skipped, "skipped: {error}");
+        }
+        Ok(Err(BackupError::Cancelled)) => tracing::info!("the run under way was stopped and undone"),
+        Ok(Err(error)) => {
+            tally.failed += 1;
+            let hint = error.hint().unwrap_or_default();
+            tracing::error!(error = with_causes(&error), hint, "no backup was made");
+        }
+        Err(error) => {
+            tally.failed += 1;
+            tracing::error!(%error, "a run broke off");
+        }
+    }
+}

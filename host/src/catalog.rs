@@ -1,0 +1,381 @@
+//! What backups there are. The only place that knows object names.
+//!
+//! ```text
+//! data/<utc>-<session>.db.zst[.age]            the packed snapshot
+//! backups/<id>/manifest.json                   written last: the commit. Names its data. Immutable afterwards
+//! records/<id>/<utc>-<session>.json            verification records: added, never rewritten
+//! pins/<id>/<utc>-<session>.json               this backup stays, or may go again: added, never rewritten
+//! checks/<utc>-<session>.json                  what a check of the whole store saw: added, never rewritten
+//! repository.json                              whose repository this is
+//! ```
+//!
+//! Order is safety: data, then manifest; on removal the manifest goes first. What no manifest names is an orphan.
+
+mod checkup;
+mod id;
+mod listing;
+mod manifest;
+pub mod pin;
+mod record;
+mod removal;
+
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use checkup::{CHECK_FORMAT, Check, Depth, Seen};
+pub use id::BackupId;
+pub use listing::{Listing, ids, list};
+pub use manifest::{ClusterIdentity, MANIFEST_FORMAT, Manifest, PackInfo, PlainInfo, StoredInfo};
+pub use pin::{PIN_FORMAT, Pin, PinAction};
+pub use record::{Measured, RECORD_FORMAT, Record, StepRecord, Trigger, Used};
+pub use removal::{remove, remove_all};
+
+use crate::session::SessionId;
+use crate::store::{self, ObjectPath, Store, StoreError};
+
+/// Largest manifest or record that is read: they are a few kilobytes, and findings are capped.
+pub const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
+/// Documents read side by side.
+const READERS: usize = 16;
+const DATA_PREFIX: &str = "data/";
+/// Checks of a store that are kept.
+const KEPT_CHECKS: usize = 30;
+const CHECKS_PREFIX: &str = "checks/";
+const REPOSITORY: &str = "repository.json";
+const REPOSITORY_FORMAT: &str = "holdfast-repository/1";
+
+fn path(text: String) -> ObjectPath {
+    ObjectPath::new(text).expect("names made of ids and fixed words are object paths")
+}
+
+/// Where a run puts its packed snapshot. Named after the run and not after the backup, whose id holds the revision: that
+/// is only known once the whole snapshot is there, and by then most of it is packed and stored.
+pub fn data_path(started: Timestamp, session: &SessionId, encrypted: bool) -> ObjectPath {
+    let suffix = if encrypted { ".age" } else { "" };
+    path(format!("{DATA_PREFIX}{}-{session}.db.zst{suffix}", id::compact_utc(started)))
+}
+
+/// Where a backup's manifest lies.
+pub fn manifest_path(id: &BackupId) -> ObjectPath {
+    path(format!("backups/{id}/manifest.json"))
+}
+
+fn record_path(record: &Record) -> ObjectPath {
+    path(format!("records/{}/{}-{}.json", record.backup, id::precise_utc(record.started), record.session))
+}
+
+fn pin_path(pin: &Pin) -> ObjectPath {
+    path(format!("pins/{}/{}-{}.json", pin.backup, id::precise_utc(pin.at), pin.session))
+}
+
+/// Where all lies that belongs to a backup beside its data.
+pub fn beside(id: &BackupId) -> [String; 3] {
+    ["backups", "records", "pins"].map(|folder| format!("{folder}/{id}/"))
+}
+
+/// Whose repository a store holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repository {
+    /// `holdfast-repository/1`.
+    pub format: String,
+    /// The cluster whose backups lie here.
+    pub cluster: ClusterIdentity,
+    /// When the first backup was written.
+    pub created: Timestamp,
+}
+
+/// One backup as a store holds it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Verification records, oldest first.
+    pub records: Vec<Record>,
+    /// What was said about keeping it, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<Pin>,
+}
+
+impl Entry {
+    /// The newest verification.
+    pub fn last_record(&self) -> Option<&Record> {
+        self.records.last()
+    }
+}
+
+/// A document in a store that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The store's own error.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Not the JSON it should be.
+    #[error("`{path}` in {store} is damaged")]
+    Damaged {
+        /// The object.
+        path: String,
+        /// The store, as it describes itself.
+        store: String,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// Written by a newer release.
+    #[error("`{path}` in {store} has format `{format}`, this release reads `{known}`")]
+    Format {
+        /// The object.
+        path: String,
+        /// The store, as it describes itself.
+        store: String,
+        /// The format it names.
+        format: String,
+        /// The format known here.
+        known: &'static str,
+    },
+    /// A document that names another backup than its place does.
+    #[error("`{path}` in {store} belongs to backup `{found}`: it was moved or planted")]
+    Misplaced {
+        /// The object.
+        path: String,
+        /// The store, as it describes itself.
+        store: String,
+        /// The id it names.
+        found: String,
+    },
+    /// It held backups, and nothing says so any more.
+    #[error("{store} held this machine's backups and is empty now")]
+    Emptied {
+        /// The store, as it describes itself.
+        store: String,
+        /// Where it is written that it held backups.
+        marker: std::path::PathBuf,
+    },
+    /// Another cluster's repository.
+    #[error("{store} holds the backups of cluster `{found}` (id {found_id}), not of `{name}` (id {id})")]
+    OtherCluster {
+        /// The store, as it describes itself.
+        store: String,
+        /// The name of the cluster whose repository it is.
+        found: String,
+        /// Its id.
+        found_id: String,
+        /// The name of the cluster that was to be written.
+        name: String,
+        /// Its id.
+        id: String,
+    },
+}
+
+impl CatalogError {
+    /// The object that it is about.
+    pub fn object(&self) -> Option<&str> {
+        match self {
+            Self::Damaged { path, .. } | Self::Format { path, .. } | Self::Misplaced { path, .. } => {
+                Some(path)
+            }
+            Self::Store(_) | Self::Emptied { .. } | Self::OtherCluster { .. } => None,
+        }
+    }
+
+    /// What a person can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Damaged { .. } | Self::Misplaced { .. } => {
+                Some("take the backup from another store; this object was changed after it was written".to_owned())
+            }
+            Self::Format { .. } => Some("read it with the release that wrote it, or a newer one".to_owned()),
+            Self::Emptied { marker, .. } => Some(format!(
+                "is its disk mounted? If the store was emptied on purpose, remove `{}` and it is begun anew",
+                marker.display()
+            )),
+            Self::OtherCluster { .. } => Some(
+                "give each cluster a store of its own; after a restore, which makes a new cluster id, begin a new one as well"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: String,
+}
+
+async fn read_document<T: for<'de> Deserialize<'de>>(
+    store: &dyn Store,
+    object: &ObjectPath,
+    known: &'static str,
+) -> Result<T, CatalogError> {
+    let bytes = store::read_small(store, object, MAX_DOCUMENT_BYTES).await?;
+    let damaged =
+        |source| CatalogError::Damaged { path: object.to_string(), store: store.describe(), source };
+    // The format comes first: a newer document need not parse as ours.
+    let FormatOnly { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if format != known {
+        return Err(CatalogError::Format {
+            path: object.to_string(),
+            store: store.describe(),
+            format,
+            known,
+        });
+    }
+    serde_json::from_slice(&bytes).map_err(damaged)
+}
+
+async fn write_document(
+    store: &dyn Store,
+    object: &ObjectPath,
+    document: &impl Serialize,
+) -> Result<(), CatalogError> {
+    let mut bytes = serde_json::to_vec_pretty(document).map_err(|source| CatalogError::Damaged {
+        path: object.to_string(),
+        store: store.describe(),
+        source,
+    })?;
+    bytes.push(b'\n');
+    store.put(object, store::body(bytes)).await?;
+    Ok(())
+}
+
+/// Makes sure that a store holds this cluster's backups and no other's; the first run writes whose it is.
+pub async fn claim(store: &dyn Store, cluster: &ClusterIdentity, now: Timestamp) -> Result<(), CatalogError> {
+    let object = path(REPOSITORY.to_owned());
+    let mine = Repository { format: REPOSITORY_FORMAT.to_owned(), cluster: cluster.clone(), created: now };
+    let held: Repository = match read_document(store, &object, REPOSITORY_FORMAT).await {
+        Ok(held) => held,
+        Err(CatalogError::Store(StoreError::NotFound { .. })) => {
+            match write_document(store, &object, &mine).await {
+                Ok(()) => return Ok(()),
+                // Another agent was first: see what it wrote.
+                Err(CatalogError::Store(StoreError::Exists { .. })) => {
+                    read_document(store, &object, REPOSITORY_FORMAT).await?
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(error) => return Err(error),
+    };
+    if held.cluster.id == cluster.id {
+        return Ok(());
+    }
+    Err(CatalogError::OtherCluster {
+        store: store.describe(),
+        found: held.cluster.name,
+        found_id: held.cluster.id,
+        name: cluster.name.clone(),
+        id: cluster.id.clone(),
+    })
+}
+
+/// Whether a store says whose repository it is.
+pub async fn is_claimed(store: &dyn Store) -> Result<bool, CatalogError> {
+    Ok(store.head(&path(REPOSITORY.to_owned())).await?.is_some())
+}
+
+/// Commits a backup: from here on it exists.
+pub async fn commit(store: &dyn Store, manifest: &Manifest) -> Result<(), CatalogError> {
+    write_document(store, &manifest_path(&manifest.id), manifest).await
+}
+
+/// Adds a verification record.
+pub async fn add_record(store: &dyn Store, record: &Record) -> Result<(), CatalogError> {
+    write_document(store, &record_path(record), record).await
+}
+
+/// Adds a word about keeping a backup.
+pub async fn add_pin(store: &dyn Store, pin: &Pin) -> Result<(), CatalogError> {
+    write_document(store, &pin_path(pin), pin).await
+}
+
+/// Adds what a check saw.
+pub async fn add_check(store: &dyn Store, check: &Check) -> Result<(), CatalogError> {
+    let object = path(format!("{CHECKS_PREFIX}{}-{}.json", id::precise_utc(check.started), check.session));
+    write_document(store, &object, check).await
+}
+
+/// The newest check that can be read.
+pub async fn last_check(store: &dyn Store) -> Result<Option<Check>, CatalogError> {
+    let objects = store::list_all(store, CHECKS_PREFIX).await?;
+    for object in objects.iter().rev() {
+        match read_document(store, &object.path, CHECK_FORMAT).await {
+            Err(CatalogError::Damaged { .. } | CatalogError::Format { .. }) => {}
+            read => return read.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+/// Checks that newer ones have made superfluous: each carries on what the one before knew.
+pub async fn old_checks(store: &dyn Store) -> Result<Vec<ObjectPath>, CatalogError> {
+    let mut checks = store::list_all(store, CHECKS_PREFIX).await?;
+    checks.truncate(checks.len().saturating_sub(KEPT_CHECKS));
+    Ok(checks.into_iter().map(|object| object.path).collect())
+}
+
+fn misplaced(store: &dyn Store, object: &ObjectPath, found: &BackupId) -> CatalogError {
+    CatalogError::Misplaced { path: object.to_string(), store: store.describe(), found: found.to_string() }
+}
+
+/// One backup's manifest; none if there is no such backup.
+pub async fn manifest(store: &dyn Store, id: &BackupId) -> Result<Option<Manifest>, CatalogError> {
+    let object = manifest_path(id);
+    match read_document::<Manifest>(store, &object, MANIFEST_FORMAT).await {
+        Ok(manifest) if manifest.id == *id => Ok(Some(manifest)),
+        Ok(manifest) => Err(misplaced(store, &object, &manifest.id)),
+        Err(CatalogError::Store(StoreError::NotFound { .. })) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A backup's verification records, oldest first.
+pub async fn records(store: &dyn Store, id: &BackupId) -> Result<Vec<Record>, CatalogError> {
+    documents(store, &format!("records/{id}/"), RECORD_FORMAT).await.map(in_order)
+}
+
+/// What was said about keeping one backup, in the order of names.
+pub async fn pins(store: &dyn Store, id: &BackupId) -> Result<Vec<Pin>, CatalogError> {
+    documents(store, &format!("pins/{id}/"), PIN_FORMAT).await
+}
+
+/// Every document under a prefix, in the order of names.
+async fn documents<T: for<'de> Deserialize<'de> + Send>(
+    store: &dyn Store,
+    prefix: &str,
+    format: &'static str,
+) -> Result<Vec<T>, CatalogError> {
+    let objects = store::list_all(store, prefix).await?;
+    futures::stream::iter(objects)
+        .map(|object| async move { read_document::<T>(store, &object.path, format).await })
+        .buffered(READERS)
+        .try_collect()
+        .await
+}
+
+/// Oldest first, by their own word: names may come from clocks that differ.
+fn in_order(mut records: Vec<Record>) -> Vec<Record> {
+    records.sort_by_key(|record| record.ended);
+    records
+}
+
+/// Removes the data of a run that did not commit it. Refuses, and says false, when the run's backup is there and names
+/// this data: then it was committed after all.
+pub async fn remove_uncommitted(
+    store: &dyn Store,
+    data: &ObjectPath,
+    backup: Option<&BackupId>,
+) -> Result<bool, CatalogError> {
+    if let Some(id) = backup
+        && let Some(manifest) = manifest(store, id).await?
+        && manifest.stored.path == *data
+    {
+        return Ok(false);
+    }
+    store.delete(data).await?;
+    Ok(true)
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! A small repository in a directory, for the tests of whoever works on one.
+
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::pack::{self, hex};
+use crate::store::{DirectoryStore, body};
+
+pub(crate) struct Repository {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) store: DirectoryStore,
+}
+
+pub(crate) fn repository() -> Repository {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::new(directory.path().to_owned());
+    Repository { directory, store }
+}
+
+/// A manifest as a release wrote it: what is committed must stay readable.
+pub(crate) fn sample(id: &str) -> Manifest {
+    let text = include_str!("testdata/manifest-1.json").replace("20261121T030000Z-1641", id);
+    serde_json::from_str(&text).unwrap()
+}
+
+pub(crate) fn record(id: &str, second: i64, outcome: etcd_snapshot::Outcome) -> Record {
+    let time = Timestamp::from_second(1_790_000_000 + second).unwrap();
+    Record {
+        format: RECORD_FORMAT.to_owned(),
+        backup: id.parse().unwrap(),
+        session: crate::session::SessionId::random(),
+        trigger: Trigger::Verify,
+        started: time,
+        ended: time,
+        outcome,
+        steps: Vec::new(),
+    }
+}
+
+/// What the backup of this id unpacks to.
+pub(crate) fn content(id: &str) -> Vec<u8> {
+    id.repeat(500).into_bytes()
+}
+
+/// A manifest and the packed bytes that it is about.
+pub(crate) fn packed(id: &str, options: &pack::Options) -> (Manifest, Vec<u8>) {
+    let plain = content(id);
+    let mut bytes = Vec::new();
+    let packed = pack::pack(&mut &plain[..], options, &mut bytes).unwrap();
+    let mut manifest = sample(id);
+    manifest.started = manifest.id.time();
+    manifest.plain = PlainInfo { size_bytes: plain.len() as u64, sha256: hex(&Sha256::digest(&plain)) };
+    manifest.stored = StoredInfo {
+        path: data_path(manifest.started, &SessionId::random(), !options.recipients.is_empty()),
+        size_bytes: packed.stored_bytes,
+        sha256: packed.stored_sha256,
+    };
+    (manifest, bytes)
+}
+
+impl Repository {
+    /// Where an object lies.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        self.directory.path().join(path)
+    }
+
+    pub(crate) async fn put(&self, path: &str, bytes: &[u8]) {
+        self.store.put(&ObjectPath::new(path).unwrap(), body(bytes.to_vec())).await.unwrap();
+    }
+
+    /// A backup that reads back, and the verdict on it.
+    pub(crate) async fn backup(&self, id: &str, outcome: etcd_snapshot::Outcome) -> Manifest {
+        let (manifest, bytes) = packed(id, &pack::Options::default());
+        self.put(manifest.stored.path.as_str(), &bytes).await;
+        commit(&self.store, &manifest).await.unwrap();
+        add_record(&self.store, &record(id, 0, outcome)).await.unwrap();
+        manifest
+    }
+
+    pub(crate) async fn manifest(&self, id: &str) -> Manifest {
+        manifest(&self.store, &id.parse().unwrap()).await.unwrap().expect("the backup is there")
+    }
+
+    /// Retrieves a backup as a restore does, and compares it with what it was made of.
+    pub(crate) async fn reads_back(&self, id: &str) {
+        let manifest = self.manifest(id).await;
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("read-back");
+        let file = crate::atomic::create_file(&target).unwrap();
+        let silent = crate::progress::Silent;
+        crate::retrieve::retrieve(&self.store, &manifest, &[], &target, file, &silent).await.unwrap();
+        assert!(std::fs::read(&target).unwrap() == content(id), "{id} reads back as something else");
+    }
+}

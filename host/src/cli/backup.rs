@@ -1,0 +1,77 @@
+//! `holdfast backup`: one backup, now.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use etcd_snapshot::Outcome;
+
+use super::Context;
+use super::agent::stop_on_signals;
+use super::report;
+use crate::agent;
+use crate::pipeline;
+use crate::printer::Table;
+use crate::units;
+
+/// Back up the cluster once, now
+///
+/// Streams a snapshot from a healthy member (a follower first), checks it as it arrives, inspects it, compresses and encrypts
+/// it, writes it to the stores, reads it back, and runs the chains named in `backup.verify` on it. The backup exists once
+/// its manifest does, which is written last.
+///
+/// Exits 1 when the backup is stored but a proof failed: it is kept and marked.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  holdfast backup
+  holdfast backup --config prod.toml --output json | jq -r .id
+  holdfast backup --allow-missing-hash          the server sends no sha256 behind the snapshot")]
+pub struct Args {
+    /// Take a snapshot behind which etcd sends no sha256, or zeros; it is refused otherwise
+    #[arg(long)]
+    pub allow_missing_hash: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let mut config = context.config()?;
+    config.backup.allow_missing_hash |= args.allow_missing_hash;
+    let chains = agent::chains(&config, &config.backup.verify);
+    let plugins = agent::plugins_for(&config, &chains).await?;
+    let job = agent::job(&config, plugins, context.now)?;
+    let cancel = stop_on_signals()?;
+    let report = pipeline::run(&job, context.progress.as_ref(), &cancel).await?;
+    let caught_up = agent::catch_up(&job, &agent::retention(&config), &report, &cancel).await;
+    context.printer.show(&report, |printer| {
+        let mut facts = Table::facts();
+        facts.fact("backup", &report.id);
+        facts.fact("revision", report.revision);
+        facts.fact("live keys", report.live_keys);
+        facts.fact("size", units::format_size(report.size_bytes));
+        facts.fact("stored", units::format_size(report.stored_bytes));
+        for store in &report.stores {
+            let state =
+                store.error.as_deref().map_or("committed".to_owned(), |error| format!("MISSED: {error}"));
+            facts.fact(&format!("store {}", store.store), state);
+        }
+        facts.fact("agreement", format!("{}: {}", report.agreement.outcome, report.agreement.summary()));
+        facts.fact("proof", report.outcome);
+        printer.table(&facts);
+        report::steps(printer, &report.verification);
+    });
+    for synced in &caught_up {
+        if !synced.copied.is_empty() {
+            let count = synced.copied.len();
+            context
+                .printer
+                .note(format_args!("store {}: brought {count} backups that it had missed", synced.store));
+        }
+        for error in &synced.errors {
+            context.printer.warn(format_args!("store {} could not catch up: {error}", synced.store));
+        }
+    }
+    for finding in &report.preflight {
+        context.printer.note(format_args!("preflight: {}", finding.message));
+    }
+    Ok(super::answer(report.outcome == Outcome::Passed))
+}

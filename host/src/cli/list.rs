@@ -1,0 +1,289 @@
+//! `holdfast list`: the backups of the repository.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+use clap::ValueEnum;
+use etcd_snapshot::Outcome;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Context;
+use super::failure::FailureExt;
+use crate::agent;
+use crate::catalog::{self, BackupId, CatalogError, Entry, Record, Trigger};
+use crate::config::Config;
+use crate::pipeline::known_stores;
+use crate::pipeline::store::{NamedStore, with_causes};
+use crate::printer::{Align, Table};
+use crate::units;
+
+/// List the backups in the stores
+///
+/// Newest first: when it was made, at which revision, how large it is, and what its latest proof said. What cannot be read is told
+/// on standard error, and at the end of the JSON as entries with an `error`; the exit code is 2 then.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  holdfast list
+  holdfast list --store local
+  holdfast list --since 2026-11-01T00:00:00Z --outcome failed
+  holdfast list --output json | jq -r '.[0].id'     the id of the newest")]
+pub struct Args {
+    /// Only what lies in this store
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+    /// Only those begun at this time or later, such as 2026-11-20T02:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Timestamp>,
+    /// Only those begun before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Timestamp>,
+    /// Only those whose latest proof ended so
+    #[arg(long, value_enum, value_name = "OUTCOME")]
+    pub outcome: Option<Verdict>,
+    /// Only those of this cluster
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+}
+
+/// How the latest proof ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Verdict {
+    /// The backup is good.
+    Passed,
+    /// It is not.
+    Failed,
+    /// It could not be decided.
+    Inconclusive,
+    /// There was none.
+    Never,
+}
+
+impl Verdict {
+    fn is_of(self, proof: Option<Outcome>) -> bool {
+        let expected = match self {
+            Self::Passed => Some(Outcome::Passed),
+            Self::Failed => Some(Outcome::Failed),
+            Self::Inconclusive => Some(Outcome::Inconclusive),
+            Self::Never => None,
+        };
+        proof == expected
+    }
+}
+
+impl Args {
+    fn asks_for(&self, row: &Row) -> bool {
+        self.since.is_none_or(|since| row.time >= since)
+            && self.until.is_none_or(|until| row.time < until)
+            && self.outcome.is_none_or(|verdict| verdict.is_of(row.proof))
+            && self.cluster.as_ref().is_none_or(|cluster| row.cluster == *cluster)
+    }
+}
+
+/// One backup, whichever stores hold it.
+#[derive(Debug, Serialize)]
+struct Row {
+    id: String,
+    time: Timestamp,
+    cluster: String,
+    revision: i64,
+    live_keys: u64,
+    size_bytes: u64,
+    stored_bytes: u64,
+    encryption: String,
+    stores: Vec<String>,
+    /// Verdict of the newest proof; none if it was never proved.
+    proof: Option<Outcome>,
+    proved_at: Option<Timestamp>,
+    /// What proved it: its own run or a later proof, and the chains.
+    proved_by: Option<String>,
+}
+
+/// What is told in JSON: backups, the newest first; then what cannot be read.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Item {
+    Backup(Row),
+    Unreadable(Unreadable),
+}
+
+/// A backup, one of its documents, or a whole store that cannot be read.
+#[derive(Debug, Serialize)]
+struct Unreadable {
+    /// None for a store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    stores: Vec<String>,
+    /// The object; none for a store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
+    error: String,
+}
+
+impl Unreadable {
+    fn new(named: &NamedStore, error: &CatalogError) -> Self {
+        // The id is the second part of the name: `backups/<id>/manifest.json`.
+        let id = error.object().and_then(|object| object.split('/').nth(1));
+        Self {
+            id: id.and_then(|id| id.parse::<BackupId>().ok()).map(|id| id.to_string()),
+            stores: vec![named.name.clone()],
+            object: error.object().map(str::to_owned),
+            error: with_causes(error),
+        }
+    }
+}
+
+/// Lists a store. One that held backups and is empty now cannot be read, most likely.
+async fn listed(config: &Config, named: &NamedStore) -> Result<catalog::Listing, CatalogError> {
+    let store = named.store.as_ref();
+    let listing = catalog::list(store).await?;
+    if listing.entries.is_empty() {
+        known_stores::refuse_emptied(&config.backup.scratch, store).await?;
+    }
+    Ok(listing)
+}
+
+/// Runs the command.
+pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let config = context.config()?;
+    let stores = selected_stores(&config, args.store.as_deref())?;
+    let mut rows = std::collections::BTreeMap::new();
+    let mut unreadable = Vec::new();
+    let (mut in_doubt, mut readable) = (false, false);
+    let listings = futures::future::join_all(stores.iter().map(|named| listed(&config, named)));
+    for (named, listing) in stores.iter().zip(listings.await) {
+        let listing = match listing {
+            Ok(listing) => listing,
+            Err(error) => {
+                context.printer.warn(format_args!(
+                    "store `{}` cannot be read: {}",
+                    named.name,
+                    with_causes(&error)
+                ));
+                if let Some(hint) = error.hint() {
+                    context.printer.message(format_args!("hint: {hint}"));
+                }
+                // A place that was never used may be one that is not used yet.
+                let unused = matches!(&error, CatalogError::Store(error) if error.is_missing_place())
+                    && !known_stores::is_known(&config.backup.scratch, named.store.as_ref());
+                in_doubt |= !unused;
+                unreadable.push(Unreadable::new(named, &error));
+                continue;
+            }
+        };
+        readable = true;
+        for error in &listing.unreadable {
+            context.printer.warn(format_args!(
+                "passed over in store `{}`: {}",
+                named.name,
+                with_causes(error)
+            ));
+            in_doubt = true;
+            unreadable.push(Unreadable::new(named, error));
+        }
+        for orphan in &listing.orphans {
+            context.printer.note(format_args!(
+                "no manifest names `{}` in store `{}`: a run under way, or what a killed one left for the next to sweep",
+                orphan.path, named.name
+            ));
+        }
+        for entry in listing.entries {
+            add(&mut rows, named, entry);
+        }
+    }
+    let some_unreadable = !unreadable.is_empty();
+    let backups = rows.into_values().rev().filter(|row| args.asks_for(row)).map(Item::Backup);
+    let items: Vec<Item> = backups.chain(unreadable.into_iter().map(Item::Unreadable)).collect();
+    context.printer.show(&items, |printer| {
+        let columns = [
+            ("id", Align::Left),
+            ("time", Align::Left),
+            ("revision", Align::Right),
+            ("keys", Align::Right),
+            ("size", Align::Right),
+            ("stored", Align::Right),
+            ("stores", Align::Left),
+            ("proof", Align::Left),
+        ];
+        let mut table = Table::new(columns);
+        for item in &items {
+            let Item::Backup(row) = item else { continue };
+            let proof = match (row.proof, row.proved_at) {
+                (Some(outcome), Some(time)) => {
+                    let by = row.proved_by.as_deref().unwrap_or_default();
+                    format!("{outcome} {} {by}", time.strftime("%Y-%m-%d %H:%M"))
+                }
+                _ => "never".to_owned(),
+            };
+            table.row([
+                row.id.clone(),
+                row.time.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+                row.revision.to_string(),
+                row.live_keys.to_string(),
+                units::format_size(row.size_bytes),
+                units::format_size(row.stored_bytes),
+                row.stores.join(","),
+                proof,
+            ]);
+        }
+        if table.is_empty() && !some_unreadable {
+            printer.note("there are no backups yet; make one with `holdfast backup`");
+        } else if !table.is_empty() {
+            printer.table(&table);
+        }
+    });
+    Ok(if in_doubt || !readable { ExitCode::from(2) } else { ExitCode::SUCCESS })
+}
+
+fn add(rows: &mut std::collections::BTreeMap<catalog::BackupId, Row>, named: &NamedStore, entry: Entry) {
+    let proof = entry.last_record().map(|record| (record.outcome, record.ended, proved_by(record)));
+    let manifest = entry.manifest;
+    let row = rows.entry(manifest.id.clone()).or_insert_with(|| Row {
+        id: manifest.id.to_string(),
+        time: manifest.started,
+        cluster: manifest.cluster.name,
+        revision: manifest.facts.revision,
+        live_keys: manifest.facts.live_keys,
+        size_bytes: manifest.plain.size_bytes,
+        stored_bytes: manifest.stored.size_bytes,
+        encryption: manifest.pack.encryption,
+        stores: Vec::new(),
+        proof: None,
+        proved_at: None,
+        proved_by: None,
+    });
+    row.stores.push(named.name.clone());
+    if let Some((outcome, time, by)) = proof
+        && row.proved_at.is_none_or(|proved| proved < time)
+    {
+        (row.proof, row.proved_at, row.proved_by) = (Some(outcome), Some(time), Some(by));
+    }
+}
+
+/// `backup: sanity`, `verify: deep+keys`: what set the proof off, and its chains.
+fn proved_by(record: &Record) -> String {
+    let mut chains: Vec<&str> = record.steps.iter().map(|step| step.chain.as_str()).collect();
+    chains.dedup();
+    let trigger = match record.trigger {
+        Trigger::Backup => "backup",
+        Trigger::Verify => "verify",
+    };
+    format!("{trigger}: {}", chains.join("+"))
+}
+
+/// The stores that a command looks in: the one named, or all.
+pub(super) fn selected_stores(config: &crate::config::Config, name: Option<&str>) -> Result<Vec<NamedStore>> {
+    // Those that backups go to come first: they are what a restore reads.
+    let others = config.stores.keys().filter(|name| !config.backup.stores.contains(name));
+    let all = config.backup.stores.iter().chain(others);
+    let names: Vec<String> = all.filter(|known| name.is_none_or(|name| name == *known)).cloned().collect();
+    let stores = agent::stores(config, &names);
+    if stores.is_empty() {
+        let known: Vec<&str> = config.stores.keys().map(String::as_str).collect();
+        let missing: Result<()> =
+            Err(anyhow!("there is no store `{}` in the configuration", name.unwrap_or_default()));
+        missing.hint(format!("it has: {}", known.join(", ")))?;
+    }
+    Ok(stores)
+}

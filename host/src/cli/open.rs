@@ -1,0 +1,218 @@
+//! From what stands on the command line to a plain snapshot file on local disk.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow, bail};
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use super::failure::{self, FailureExt};
+use super::list::selected_stores;
+use super::target::Target;
+use crate::agent;
+use crate::catalog::BackupId;
+use crate::config::Config;
+use crate::pack::{self, Identity};
+use crate::pipeline::store::{NamedStore, with_causes};
+use crate::source::{self, Found, LocalFile, Point, SourceError};
+use crate::units;
+
+/// A snapshot file, and the backup it came from.
+pub(super) struct Opened {
+    /// The file.
+    pub(super) file: LocalFile,
+    /// The backup; none for a file given by a person.
+    pub(super) found: Option<Found>,
+}
+
+impl Opened {
+    /// Whether etcd sent this backup without a hash, which was allowed when it was made.
+    pub(super) fn has_no_hash(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.entry.manifest.facts.trailer != "present")
+    }
+}
+
+/// What a command reads from: the config that it needs, the stores, and the keys.
+pub(super) struct Sources {
+    /// The config; none when a file is read and there is no config.
+    pub(super) config: Option<Config>,
+    stores: Vec<NamedStore>,
+    identities: Vec<Identity>,
+}
+
+/// What a command that is given a file needs a configuration for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// It says what is done: a broken one is an error.
+    Config,
+    /// It may know more than the flags say: without a sound one it goes on, and says so.
+    Help,
+}
+
+/// A copy of a backup, or a file, that could not be had, and why.
+pub(super) struct Missed {
+    /// Where it lies; none for a file.
+    pub(super) found: Option<Found>,
+    /// What was wrong.
+    pub(super) error: SourceError,
+}
+
+impl Sources {
+    /// What the target and the flags `--store` and `--identity` ask for. Backups need a config, files do not.
+    pub(super) fn new(
+        context: &Context,
+        target: &Target,
+        store: Option<&str>,
+        keys: &[PathBuf],
+        need: Need,
+    ) -> Result<Self> {
+        let (config, stores) = if let Target::File(path) = target {
+            if let Some(store) = store {
+                let misplaced: Result<()> =
+                    Err(anyhow!("`--store {store}` is given, and `{}` is a file", path.display()));
+                misplaced.hint("leave `--store` out, or give the id of a backup, or `latest`")?;
+            }
+            let config = match context.config_if_any() {
+                // Who can unpack without it is not kept from doing so.
+                Err(error) if need == Need::Help && !(is_packed(path) && keys.is_empty()) => {
+                    failure::report(&error);
+                    context.printer.warn("the configuration cannot be used; going on without it");
+                    None
+                }
+                other => other?,
+            };
+            (config, Vec::new())
+        } else {
+            let config = context.config()?;
+            let stores = selected_stores(&config, store)?;
+            (Some(config), stores)
+        };
+        let identities = agent::identities(config.as_ref(), keys)?;
+        Ok(Self { config, stores, identities })
+    }
+
+    /// The backup that is meant; none for a file.
+    pub(super) async fn find(&self, target: &Target, context: &Context) -> Result<Option<Found>> {
+        match target {
+            Target::File(_) => Ok(None),
+            _ => find(&self.stores, target, context).await.map(Some),
+        }
+    }
+
+    /// Has the snapshot on local disk: files where they lie, backups unpacked as `name` in `directory`. A copy that is
+    /// damaged or away is told, and the next store is asked; `missed` gets those that could not be had.
+    pub(super) async fn fetch(
+        &self,
+        target: &Target,
+        found: Option<Found>,
+        directory: &Path,
+        name: &str,
+        context: &Context,
+        missed: &mut Vec<Missed>,
+    ) -> Result<Opened, Missed> {
+        let mut found = match (found, target) {
+            (Some(found), _) => found,
+            (None, Target::File(path)) => {
+                let opened = source::open_file(path, &self.identities, directory, name).await;
+                return match opened {
+                    Ok(file) => Ok(Opened { file, found: None }),
+                    Err(error) => Err(Missed { found: None, error }),
+                };
+            }
+            (None, _) => unreachable!("a backup was found, or an error told"),
+        };
+        loop {
+            let unpacked =
+                source::unpack_backup(&found, &self.identities, directory, name, context.progress.as_ref());
+            let error = match unpacked.await {
+                Ok(file) => return Ok(Opened { file, found: Some(found) }),
+                Err(error) => error,
+            };
+            let next =
+                if error.is_of_one_copy() { source::next_copy(&self.stores, &found).await } else { None };
+            let Some(next) = next else { return Err(Missed { found: Some(found), error }) };
+            context.printer.warn(format_args!(
+                "the copy in store `{}` cannot be used: {}; taking the one in store `{}`",
+                found.named.name,
+                with_causes(&error),
+                next.named.name
+            ));
+            missed.push(Missed { found: Some(std::mem::replace(&mut found, next)), error });
+        }
+    }
+
+    /// Finds and fetches.
+    pub(super) async fn open(
+        &self,
+        target: &Target,
+        directory: &Path,
+        name: &str,
+        context: &Context,
+    ) -> Result<Opened> {
+        let found = self.find(target, context).await?;
+        let opened = self.fetch(target, found, directory, name, context, &mut Vec::new()).await;
+        answered(opened.map_err(|missed| missed.error))
+    }
+}
+
+/// Whether a file is compressed or encrypted. One that cannot be read is found out when it is opened.
+pub(super) fn is_packed(path: &Path) -> bool {
+    const HEAD_BYTES: u64 = 32;
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
+    read.is_ok() && pack::is_packed(&head)
+}
+
+/// Awaits a step unless the command is stopped before.
+pub(super) async fn unless_stopped<T>(
+    cancel: &CancellationToken,
+    step: impl Future<Output = T>,
+) -> Result<T> {
+    tokio::select! {
+        done = step => Ok(done),
+        () = cancel.cancelled() => bail!("stopped; nothing was written"),
+    }
+}
+
+/// Finds the backup that is meant. What `latest` had to pass over is told: another backup than the newest is looked at.
+pub(super) async fn find(stores: &[NamedStore], target: &Target, context: &Context) -> Result<Found> {
+    let found = match target {
+        Target::Id(id) => source::find(stores, &id.parse::<BackupId>()?).await,
+        Target::At(time) => source::nearest(stores, Point::Time(*time)).await,
+        Target::Revision(revision) => source::nearest(stores, Point::Revision(*revision)).await,
+        Target::Latest | Target::File(_) => source::latest(stores).await,
+    };
+    let found = answered(found)?;
+    say_how_far(target, &found, context);
+    for passed_over in &found.passed_over {
+        context.printer.warn(format_args!(
+            "`latest` is `{}` in store `{}`, as far as can be read; passed over: {passed_over}",
+            found.entry.manifest.id, found.named.name
+        ));
+    }
+    Ok(found)
+}
+
+/// Of a backup that was asked for by time or revision: which it is, and how far off.
+fn say_how_far(target: &Target, found: &Found, context: &Context) {
+    let id = &found.entry.manifest.id;
+    let off = match target {
+        Target::At(time) => {
+            let off = std::time::Duration::try_from(time.duration_since(id.time())).unwrap_or_default();
+            units::format_duration(off)
+        }
+        Target::Revision(revision) => format!("{} revisions", revision - id.revision()),
+        _ => return,
+    };
+    context.printer.note(format_args!("the nearest backup at or before {target} is `{id}`, {off} earlier"));
+}
+
+/// Exit code 1 where it was looked and the answer is no.
+pub(super) fn answered<T>(result: Result<T, SourceError>) -> Result<T> {
+    match result {
+        Err(error) if error.is_answer() => Err(error).answer_is_no(),
+        other => Ok(other?),
+    }
+}

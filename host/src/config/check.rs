@@ -1,0 +1,631 @@
+//! From what the file says to a [`Config`](super::Config): judges meanings, and notes all that is wrong.
+//!
+//! A value that `raw` found unsound is missing here and has been told of; the checks then go on without it, so
+//! that one error does not bring others that only follow from it.
+
+mod stores;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use holdfast_runtime::{Trust, TrustPolicy, TrustedKey};
+use jiff::tz::TimeZone;
+
+use super::diagnostic::{Diagnostic, Span};
+use super::raw::{self, Fields, Spanned};
+use super::{
+    BackupConfig, Chain, ClusterConfig, Login, OnError, PluginConfig, PluginsConfig, Retention, Step,
+    StepKind, StoreConfig,
+};
+use crate::etcd;
+use crate::pack;
+use crate::pipeline::Require;
+use crate::pipeline::preflight::{Action, Policy};
+use crate::retain;
+use crate::schedule::Schedule;
+use crate::secret::SecretSource;
+
+/// All of a configuration but its source and its warnings.
+pub(super) struct Parts {
+    pub(super) cluster: ClusterConfig,
+    pub(super) preflight: Policy,
+    pub(super) backup: BackupConfig,
+    pub(super) retention: Retention,
+    pub(super) decrypt: Vec<PathBuf>,
+    pub(super) store_timeouts: BTreeMap<String, Duration>,
+    pub(super) stores: BTreeMap<String, StoreConfig>,
+    pub(super) chains: BTreeMap<String, Chain>,
+    pub(super) plugins: PluginsConfig,
+}
+
+/// Judges a file. `None` when something without which there is no configuration is missing; it has been told of then.
+pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagnostic>) -> Option<Parts> {
+    let mut check = Check { folder, problems };
+    let cluster = fields.fields("cluster").and_then(|cluster| check.cluster(cluster.value));
+    let preflight = fields.fields("preflight").map(|preflight| policy(preflight.value));
+    let stores = fields.named("store").map(|stores| stores.value);
+    let store_spans = stores.as_deref().map(spans);
+    let mut retention = Retention::default();
+    let mut store_timeouts = BTreeMap::new();
+    let stores = stores
+        .map(|stores| check.stores(stores, &mut retention.by_store, &mut store_timeouts))
+        .unwrap_or_default();
+    retention.everywhere = fields.fields("retention").and_then(|rules| check.retention(rules.value));
+    let chains = fields.named("chain").map(|chains| chains.value);
+    let chain_spans = chains.as_deref().map(spans);
+    let chains = chains.map(|chains| check.chains(chains)).unwrap_or_default();
+    let directory = fields.fields("plugins");
+    let plugins = fields.named("plugin").map(|plugins| plugins.value).unwrap_or_default();
+    let plugins = check.plugins(directory?.value, plugins, &chains);
+    let backup = fields
+        .fields("backup")
+        .and_then(|backup| check.backup(backup.value, store_spans.as_ref(), chain_spans.as_ref()));
+    if let Some(plugins) = &plugins {
+        check.places("plugins.cache", &plugins.cache, &stores, store_spans.as_ref());
+    }
+    if let Some(backup) = &backup {
+        check.places("backup.scratch", &backup.scratch, &stores, store_spans.as_ref());
+    }
+    let decrypt = fields.fields("decrypt").and_then(|mut decrypt| decrypt.value.texts("identity_files"));
+    let decrypt = decrypt.map(|files| check.paths(files)).unwrap_or_default();
+    Some(Parts {
+        cluster: cluster?,
+        preflight: preflight??,
+        backup: backup?,
+        retention,
+        decrypt,
+        store_timeouts,
+        stores,
+        chains,
+        plugins: plugins?,
+    })
+}
+
+/// A table with a name of the user's; `None` when it is no table.
+type Named = (Spanned<String>, Option<Fields>);
+
+/// Names with their places.
+type Spans = BTreeMap<String, Option<Span>>;
+
+fn spans(named: &[Named]) -> Spans {
+    named.iter().map(|(name, _)| (name.value.clone(), name.span.clone())).collect()
+}
+
+fn policy(mut fields: Fields) -> Option<Policy> {
+    let mut action = |key| match fields.text(key)?.value.as_str() {
+        "ignore" => Some(Action::Ignore),
+        "warn" => Some(Action::Warn),
+        _ => Some(Action::Stop),
+    };
+    Some(Policy {
+        unhealthy_member: action("unhealthy_member")?,
+        no_quorum: action("no_quorum")?,
+        alarm: action("alarm")?,
+        learner: action("learner")?,
+        lag: action("lag")?,
+        quota: action("quota")?,
+        disk_space: action("disk_space")?,
+        certificate: action("certificate")?,
+        version_skew: action("version_skew")?,
+        max_lag: fields.integer("max_lag")?.value as u64,
+        quota_percent: fields.integer("quota_percent")?.value as u8,
+        certificate_days: fields.integer("certificate_days")?.value as u32,
+        free_space_percent: fields.integer("free_space_percent")?.value as u32,
+    })
+}
+
+struct Check<'a> {
+    folder: &'a Path,
+    problems: &'a mut Vec<Diagnostic>,
+}
+
+impl Check<'_> {
+    fn tell(&mut self, problem: Diagnostic) {
+        self.problems.push(problem);
+    }
+
+    fn path(&mut self, text: Spanned<String>) -> PathBuf {
+        if text.value.starts_with("~/") {
+            self.tell(
+                Diagnostic::error(format!("path `{}` begins with `~`, which is not expanded", text.value))
+                    .at(text.span)
+                    .hint("write the whole path"),
+            );
+        }
+        raw::path(text.value, self.folder)
+    }
+
+    fn paths(&mut self, texts: Spanned<Vec<Spanned<String>>>) -> Vec<PathBuf> {
+        texts.value.into_iter().map(|text| self.path(text)).collect()
+    }
+
+    fn cluster(&mut self, mut fields: Fields) -> Option<ClusterConfig> {
+        let name = fields.text("name");
+        if let Some(name) = &name
+            && !name.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        {
+            self.tell(
+                Diagnostic::error(format!("`{}` cannot be the name of a cluster", name.value))
+                    .at(name.span.clone())
+                    .hint("a name has letters, digits, `-`, `_` and `.`"),
+            );
+        }
+        let tls_given = fields.gives("tls");
+        let tls = fields.fields("tls").map(|tls| self.tls(tls.value));
+        let login_given = fields.gives("username");
+        let login = self.login(&mut fields);
+        let endpoints =
+            fields.texts("endpoints").map(|endpoints| self.endpoints(endpoints, tls_given, login_given));
+        Some(ClusterConfig {
+            name: name?.value,
+            connection: etcd::Options {
+                endpoints: endpoints?,
+                tls,
+                credentials: None,
+                dial_timeout: fields.duration("dial_timeout")?.value,
+                request_timeout: fields.duration("request_timeout")?.value,
+            },
+            login,
+        })
+    }
+
+    fn endpoints(&mut self, texts: Spanned<Vec<Spanned<String>>>, tls: bool, login: bool) -> Vec<String> {
+        if texts.value.is_empty() {
+            self.tell(
+                Diagnostic::error("`cluster.endpoints` is empty")
+                    .at(texts.span)
+                    .hint("name the client URL of at least one member: `[\"https://10.0.0.1:2379\"]`"),
+            );
+        }
+        let mut endpoints: Vec<String> = Vec::new();
+        for Spanned { value: text, span } in texts.value {
+            // Before the endpoint's own check, whose message would show the password.
+            if text.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) {
+                self.tell(
+                    Diagnostic::error("an endpoint holds a user or a password")
+                        .at(span)
+                        .hint("take them out, and give `username` and `password_file` in [cluster]"),
+                );
+                continue;
+            }
+            let endpoint = match etcd::Endpoint::parse(&text) {
+                Ok(endpoint) => endpoint,
+                Err(error) => {
+                    self.tell(Diagnostic::error(error.to_string()).at(span).hint(error.hint()));
+                    continue;
+                }
+            };
+            if endpoints.iter().any(|known| known == endpoint.as_str()) {
+                self.tell(Diagnostic::error(format!("endpoint `{endpoint}` is given twice")).at(span));
+                continue;
+            }
+            if tls && !endpoint.is_secure() {
+                self.tell(
+                    Diagnostic::error(format!(
+                        "endpoint `{endpoint}` is not encrypted, although `tls` is given"
+                    ))
+                    .at(span)
+                    .hint("write `https://`, or take `tls` out"),
+                );
+            } else if login && !endpoint.is_secure() && leaves_the_machine(endpoint.as_str()) {
+                self.tell(
+                    Diagnostic::warning(format!("the password goes to `{endpoint}` unencrypted"))
+                        .at(span)
+                        .hint("write `https://` if the cluster has TLS"),
+                );
+            }
+            endpoints.push(endpoint.as_str().to_owned());
+        }
+        endpoints
+    }
+
+    fn tls(&mut self, mut fields: Fields) -> etcd::Tls {
+        for (one, other) in [("cert", "key"), ("key", "cert")] {
+            if fields.gives(one) && !fields.gives(other) {
+                self.tell(
+                    Diagnostic::error(format!("`cluster.tls` has a `{one}` but no `{other}`"))
+                        .at(fields.span_of(one).or_else(|| fields.span.clone()))
+                        .hint(format!("add `{other} = \"…\"`: a client certificate works only with its key")),
+                );
+            }
+        }
+        let certificate = fields.text("cert").map(|path| self.path(path));
+        let key = fields.text("key").map(|path| self.path(path));
+        etcd::Tls {
+            ca: fields.text("ca").map(|path| self.path(path)),
+            identity: certificate.zip(key),
+            server_name: fields.text("server_name").map(|name| name.value),
+        }
+    }
+
+    fn login(&mut self, fields: &mut Fields) -> Option<Login> {
+        let places =
+            ["password_file", "password_env"].map(|key| (key, fields.gives(key), fields.span_of(key)));
+        let given: Vec<_> = places.iter().filter(|(_, given, _)| *given).collect();
+        if let [_, (_, _, span)] = given[..] {
+            self.tell(
+                Diagnostic::error("both `password_file` and `password_env` are given")
+                    .at(span.clone())
+                    .hint("keep one of them"),
+            );
+        }
+        if let [(key, _, span), ..] = given[..]
+            && !fields.gives("username")
+        {
+            self.tell(
+                Diagnostic::error(format!("`{key}` is given but no `username`"))
+                    .at(span.clone())
+                    .hint("add `username = \"root\"`"),
+            );
+        }
+        let username = fields.text("username");
+        if let Some(username) = &username
+            && given.is_empty()
+        {
+            self.tell(
+                Diagnostic::error("`username` is given but no password")
+                    .at(username.span.clone())
+                    .hint("add `password_file = \"/etc/holdfast/etcd-password\"`, or `password_env = \"ETCD_PASSWORD\"`"),
+            );
+        }
+        let file = fields.text("password_file").map(|path| SecretSource::File(self.path(path)));
+        let password = file.or_else(|| {
+            let name = fields.text("password_env")?;
+            if name.value.contains('=') {
+                self.tell(
+                    Diagnostic::error("`password_env` is not the name of an environment variable")
+                        .at(name.span)
+                        .hint("give its name, not its value"),
+                );
+            }
+            Some(SecretSource::Env(name.value))
+        });
+        Some(Login { username: username?.value, password: password? })
+    }
+
+    fn backup(
+        &mut self,
+        mut fields: Fields,
+        stores: Option<&Spans>,
+        chains: Option<&Spans>,
+    ) -> Option<BackupConfig> {
+        let schedule = fields.text("schedule").and_then(|text| match Schedule::parse(&text.value) {
+            Ok(schedule) => Some(schedule),
+            Err(error) => {
+                self.tell(Diagnostic::error(error.to_string()).at(text.span).maybe_hint(error.hint()));
+                None
+            }
+        });
+        let named = fields.texts("stores");
+        if let Some(Spanned { value, span }) = &named
+            && value.is_empty()
+        {
+            self.tell(
+                Diagnostic::error("`backup.stores` is empty")
+                    .at(span.clone())
+                    .hint("a backup must be kept somewhere: name a [store.NAME]"),
+            );
+        }
+        let nothing = Spans::new();
+        let names = named.map(|names| names.value);
+        let stores = self.references("store", names, stores.unwrap_or(&nothing));
+        let require = fields.texts("require").map(|names| self.require(names.value, stores.as_deref()));
+        let verify = fields.texts("verify").map(|names| names.value);
+        let verify = self.references("chain", verify, chains.unwrap_or(&nothing));
+        let scratch = fields.text("scratch").map(|path| self.path(path));
+        let pack = fields.fields("pack").and_then(|pack| self.pack(pack.value));
+        let (packing, recipients_files) = pack?;
+        Some(BackupConfig {
+            schedule,
+            stores: stores?,
+            require: require?,
+            verify: verify?,
+            scratch: scratch?,
+            rate_limit: fields.size("rate_limit").map(|size| size.value),
+            stall_timeout: fields.duration("stall_timeout")?.value,
+            allow_missing_hash: fields.flag("allow_missing_hash")?.value,
+            packing,
+            recipients_files,
+        })
+    }
+
+    /// `"all"`, `"any"`, or names of stores that backups go to.
+    fn require(&mut self, names: Vec<Spanned<String>>, stores: Option<&[String]>) -> Require {
+        match names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>()[..] {
+            ["all"] => return Require::All,
+            ["any"] => return Require::Any,
+            _ => {}
+        }
+        for Spanned { value: name, span } in &names {
+            if stores.is_some_and(|stores| !stores.contains(name)) {
+                self.tell(
+                    Diagnostic::error(format!(
+                        "`backup.require` names `{name}`, which is none of `backup.stores`"
+                    ))
+                    .at(span.clone())
+                    .hint("write `\"all\"`, `\"any\"`, or names of stores that backups go to"),
+                );
+            }
+        }
+        if names.is_empty() {
+            self.tell(
+                Diagnostic::error("`backup.require` is empty")
+                    .hint("write `\"any\"` when one store is enough"),
+            );
+        }
+        Require::Named(names.into_iter().map(|name| name.value).collect())
+    }
+
+    /// Checks that what is named is there, each once, and that what is there is named.
+    fn references(
+        &mut self,
+        what: &str,
+        names: Option<Vec<Spanned<String>>>,
+        known: &Spans,
+    ) -> Option<Vec<String>> {
+        let names = names?;
+        let mut seen = BTreeSet::new();
+        for Spanned { value: name, span } in &names {
+            if !known.contains_key(name) {
+                let there: Vec<&String> = known.keys().collect();
+                let hint = raw::did_you_mean(name, &there).unwrap_or_else(|| match there.len() {
+                    0 => format!("add a table `[{what}.{name}]`"),
+                    _ => format!("add a table `[{what}.{name}]`, or name one of {}", raw::list(&there)),
+                });
+                self.tell(
+                    Diagnostic::error(format!("there is no {what} `{name}`")).at(span.clone()).hint(hint),
+                );
+            } else if !seen.insert(name) {
+                self.tell(Diagnostic::error(format!("{what} `{name}` is named twice")).at(span.clone()));
+            }
+        }
+        let (key, use_it) = match what {
+            "store" => ("backup.stores", "no backup is kept there"),
+            _ => ("backup.verify", "no new backup is proved by it"),
+        };
+        for (name, span) in known.iter().filter(|(name, _)| !seen.contains(name)) {
+            self.tell(
+                Diagnostic::warning(format!("{what} `{name}` is not used: {use_it}"))
+                    .at(span.clone())
+                    .hint(format!("name it in `{key}`")),
+            );
+        }
+        Some(names.into_iter().map(|name| name.value).collect())
+    }
+
+    fn pack(&mut self, mut fields: Fields) -> Option<(pack::Options, Vec<PathBuf>)> {
+        let mut recipients = Vec::new();
+        for Spanned { value: text, span } in fields.texts("recipients")?.value {
+            match super::parse_recipient(&text) {
+                Ok(recipient) if recipients.contains(&recipient) => {
+                    self.tell(Diagnostic::warning("recipient is given twice").at(span));
+                }
+                Ok(recipient) => recipients.push(recipient),
+                Err(error) => self.tell(
+                    Diagnostic::error(format!("not an age recipient: {error}")).at(span).hint(error.hint()),
+                ),
+            }
+        }
+        let files = fields.texts("recipients_files").map(|files| self.paths(files))?;
+        let options = pack::Options {
+            zstd_level: fields.integer("zstd")?.value as i32,
+            threads: fields.integer("threads")?.value as u32,
+            recipients,
+        };
+        Some((options, files))
+    }
+
+    /// The rules of a `[retention]`, here or in a store.
+    fn retention(&mut self, mut fields: Fields) -> Option<retain::Policy> {
+        const RULES: [&str; 8] =
+            ["last", "hourly", "daily", "weekly", "monthly", "yearly", "max_age", "max_size"];
+        if !RULES.iter().any(|rule| fields.gives(rule)) && !fields.has_unknown {
+            self.tell(
+                Diagnostic::error(format!("`{}` has no rule", fields.path))
+                    .at(fields.span.clone())
+                    .hint("say what to keep, e.g. `last = 24` and `daily = 30`, or leave the table out: then every backup stays"),
+            );
+        }
+        let zone = fields.text("timezone")?;
+        let Ok(timezone) = TimeZone::get(&zone.value) else {
+            self.tell(
+                Diagnostic::error(format!("there is no time zone `{}`", zone.value))
+                    .at(zone.span)
+                    .hint("give a name of the IANA database, such as `Europe/Berlin` or `UTC`"),
+            );
+            return None;
+        };
+        let mut count = |name| fields.integer(name).and_then(|count| u32::try_from(count.value).ok());
+        let last = count("last");
+        let periods = retain::Period::ALL.into_iter();
+        let periods = periods.filter_map(|period| Some((period, count(period.name())?))).collect();
+        Some(retain::Policy {
+            last,
+            periods,
+            timezone,
+            max_age: fields.duration("max_age").map(|age| age.value),
+            max_size_bytes: fields.size("max_size").map(|size| size.value),
+            orphan_grace: fields.duration("orphan_grace")?.value,
+        })
+    }
+
+    fn chains(&mut self, named: Vec<Named>) -> BTreeMap<String, Chain> {
+        let mut chains = BTreeMap::new();
+        for (name, fields) in named {
+            let Some(mut fields) = fields else { continue };
+            let steps_span = fields.span_of("steps");
+            let (Some(found), Some(timeout)) = (fields.list("steps"), fields.duration("timeout")) else {
+                continue;
+            };
+            if found.value.is_empty() {
+                self.tell(
+                    Diagnostic::error(format!("chain `{}` has no steps", name.value)).at(steps_span).hint(
+                        "a chain that does nothing proves nothing; begin with `steps = [{ integrity = {} }]`",
+                    ),
+                );
+            }
+            let steps = found.value.into_iter().filter_map(|step| self.step(step)).collect();
+            let chain = Chain { name: name.value.clone(), steps, timeout: timeout.value };
+            chains.insert(name.value, chain);
+        }
+        chains
+    }
+
+    fn step(&mut self, mut fields: Fields) -> Option<Step> {
+        const KINDS: [&str; 4] = ["integrity", "agreement", "continuity", "plugin"];
+        let given: Vec<&str> = KINDS.into_iter().filter(|kind| fields.gives(kind)).collect();
+        let span = fields.span.clone();
+        match given[..] {
+            [_] => {}
+            // Told of as an unknown key.
+            [] if fields.has_unknown => {}
+            [] => self.tell(
+                Diagnostic::error("a step does nothing")
+                    .at(span.clone())
+                    .hint("say what: `{ integrity = {} }`, `{ agreement = {} }`, `{ continuity = {} }` or `{ plugin = \"NAME\" }`"),
+            ),
+            _ => self.tell(
+                Diagnostic::error(format!("a step has more than one kind: {}", raw::list(&given)))
+                    .at(span.clone())
+                    .hint("make a step of each"),
+            ),
+        }
+        if fields.gives("config") && !fields.gives("plugin") {
+            self.tell(
+                Diagnostic::error("a step has a `config` but no `plugin`")
+                    .at(fields.span_of("config").or_else(|| span.clone()))
+                    .hint("only plugins take a `config`"),
+            );
+        }
+        let on_error = match fields.text("on_error")?.value.as_str() {
+            "warn" => OnError::Warn,
+            _ => OnError::Fail,
+        };
+        let config_given = fields.gives("config");
+        let config = fields.json("config").map(|config| config.value);
+        let kind = match given[..] {
+            ["integrity"] => StepKind::Integrity,
+            ["agreement"] => StepKind::Agreement,
+            ["continuity"] => StepKind::Continuity,
+            ["plugin"] => StepKind::Plugin {
+                name: fields.text("plugin")?.value,
+                config: match config {
+                    None if config_given => return None,
+                    config => config.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new())),
+                },
+            },
+            _ => return None,
+        };
+        Some(Step { kind, on_error })
+    }
+
+    fn plugins(
+        &mut self,
+        mut fields: Fields,
+        named: Vec<Named>,
+        chains: &BTreeMap<String, Chain>,
+    ) -> Option<PluginsConfig> {
+        let used: BTreeSet<&str> = chains
+            .values()
+            .flat_map(|chain| &chain.steps)
+            .filter_map(|step| match &step.kind {
+                StepKind::Plugin { name, .. } => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        let mut plugins = BTreeMap::new();
+        for (name, fields) in named {
+            let Some(mut fields) = fields else { continue };
+            if !used.contains(name.value.as_str()) {
+                let used: Vec<&str> = used.iter().copied().collect();
+                self.tell(
+                    Diagnostic::warning(format!("no step names the plugin `{}`", name.value))
+                        .at(name.span)
+                        .maybe_hint(raw::did_you_mean(&name.value, &used)),
+                );
+            }
+            let sha256 = fields.text("sha256").map(|digest| {
+                if digest.value.len() != 64 || !digest.value.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    self.tell(
+                        Diagnostic::error(format!("`{}.sha256` is not a sha256", fields.path))
+                            .at(digest.span)
+                            .hint(format!("it has 64 hexadecimal digits: `sha256sum {}.wasm`", name.value)),
+                    );
+                }
+                digest.value.to_ascii_lowercase()
+            });
+            let (Some(memory), Some(timeout)) = (fields.size("memory"), fields.duration("timeout")) else {
+                continue;
+            };
+            let plugin = PluginConfig { sha256, memory_bytes: memory.value, timeout: timeout.value };
+            plugins.insert(name.value, plugin);
+        }
+        let trust = self.trust(&mut fields);
+        let directory = fields.text("directory").map(|path| self.path(path));
+        let cache = fields.text("cache").map(|path| self.path(path));
+        Some(PluginsConfig { directory: directory?, cache: cache?, trust: trust?, plugins })
+    }
+
+    fn trust(&mut self, fields: &mut Fields) -> Option<TrustPolicy> {
+        let mode = fields.text("trust")?;
+        let mut keys = Vec::new();
+        let mut wrong = false;
+        for text in fields.texts("trusted_keys")?.value {
+            match TrustedKey::parse(&text.value) {
+                Ok(key) => keys.push(key),
+                Err(error) => {
+                    wrong = true;
+                    self.tell(
+                        Diagnostic::error(format!("an entry of `plugins.trusted_keys` {error}"))
+                            .at(text.span)
+                            .hint(error.hint()),
+                    );
+                }
+            }
+        }
+        let policy = TrustPolicy {
+            mode: match mode.value.as_str() {
+                "pinned" => Trust::Pinned,
+                "signed" => Trust::Signed,
+                _ => Trust::Open,
+            },
+            keys,
+        };
+        if policy.mode == Trust::Signed && policy.keys.is_empty() && !wrong {
+            self.tell(
+                Diagnostic::error("`plugins.trust` is \"signed\", but there are no `trusted_keys`")
+                    .at(mode.span)
+                    .hint("no plugin would be loaded: add `trusted_keys = [\"RW…\"]`, the public keys of those who sign"),
+            );
+        }
+        Some(policy)
+    }
+
+    /// What is written beside the backups must not lie in a store: what is swept there, or listed, would be the wrong thing.
+    fn places(
+        &mut self,
+        key: &str,
+        place: &Path,
+        stores: &BTreeMap<String, StoreConfig>,
+        spans: Option<&Spans>,
+    ) {
+        for (name, store) in stores {
+            let StoreConfig::Directory { path } = store else { continue };
+            if place.starts_with(path) || path.starts_with(place) {
+                self.tell(
+                    Diagnostic::error(format!("store `{name}` and `{key}` lie within each other"))
+                        .at(spans.and_then(|spans| spans.get(name).cloned().flatten()))
+                        .hint(format!("`{key}` is `{}`: keep them apart", place.display())),
+                );
+            }
+        }
+    }
+}
+
+/// Whether what is sent to an endpoint can be read on the way.
+fn leaves_the_machine(endpoint: &str) -> bool {
+    let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host);
+    !endpoint.starts_with("unix")
+        && !["127.", "localhost:", "[::1]"].iter().any(|loopback| host.starts_with(loopback))
+}

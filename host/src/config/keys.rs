@@ -1,0 +1,491 @@
+//! Every key of the configuration: name, type, default and meaning.
+//!
+//! This table is what the parser walks by, where it takes the defaults from, and what
+//! `holdfast generate config-reference` prints, so none of them can say something else than the others.
+
+mod s3;
+
+/// A table of the file.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// What it is for, printed above it in the reference.
+    pub(super) doc: &'static str,
+    pub(super) keys: &'static [Key],
+    /// Keys people try that are not there, and what to say then.
+    pub(super) mistaken: &'static [(&'static str, &'static str)],
+}
+
+/// A key of a table.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) presence: Presence,
+    /// Printed above it in the reference.
+    pub(super) doc: &'static str,
+}
+
+/// What a value must look like.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A string that is not empty.
+    Text,
+    /// Strings that are not empty.
+    Texts,
+    /// One of these, or several.
+    OneOrMore,
+    /// A path; a relative one starts at the folder of the file.
+    Path,
+    /// Several of them.
+    Paths,
+    /// `"30s"`; more than nothing.
+    Duration,
+    /// `"64MiB"`; more than nothing.
+    Size,
+    /// A whole number within these bounds, both included.
+    Integer(i64, i64),
+    /// `true` or `false`.
+    Flag,
+    /// One of these strings.
+    Choice(&'static [&'static str]),
+    /// One table.
+    Table(&'static Table),
+    /// A table for each name the user chooses: `[store.NAME]`.
+    Named(&'static Table),
+    /// An array of tables.
+    Tables(&'static Table),
+    /// A table with content of someone else's.
+    Json,
+}
+
+/// Must the key be there, and what if it is not? The texts are TOML values.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Presence {
+    /// It must; an example.
+    Required(&'static str),
+    /// This holds if it is not there.
+    Default(&'static str),
+    /// Nothing holds if it is not there; an example.
+    Optional(&'static str),
+    /// Like optional, but in place of another key, never beside it.
+    Instead(&'static str),
+    /// Like optional. The reference has the table in another place and not here again.
+    Again(&'static str),
+}
+
+use Kind::{Choice, Duration, Flag, Integer, Json, Named, OneOrMore, Path, Paths, Size, Tables, Text, Texts};
+use Presence::{Again, Default, Instead, Optional, Required};
+
+const fn key(name: &'static str, kind: Kind, presence: Presence, doc: &'static str) -> Key {
+    Key { name, kind, presence, doc }
+}
+
+const fn table(doc: &'static str, keys: &'static [Key]) -> Table {
+    Table { doc, keys, mistaken: &[] }
+}
+
+/// Names of the user's choosing in the reference, in the order in which [`Kind::Named`] tables come.
+pub(super) const EXAMPLE_NAMES: [(&str, &str); 3] =
+    [("store", "local"), ("chain", "sanity"), ("plugin", "required-keys")];
+
+/// The name in the reference of a store that is not of the first kind: a store has one kind.
+pub(super) const EXAMPLE_OTHER_STORE: &str = "bucket";
+
+/// What a preflight check may do.
+const ACTIONS: Kind = Choice(&["ignore", "warn", "stop"]);
+
+pub(super) static ROOT: Table = table(
+    "",
+    &[
+        key("cluster", Kind::Table(&CLUSTER), Required("{}"), ""),
+        key("preflight", Kind::Table(&PREFLIGHT), Default("{}"), ""),
+        key("backup", Kind::Table(&BACKUP), Required("{}"), ""),
+        key("retention", Kind::Table(&RETENTION), Optional("{}"), ""),
+        key("decrypt", Kind::Table(&DECRYPT), Default("{}"), ""),
+        key("store", Named(&STORE), Required("{}"), ""),
+        key("chain", Named(&CHAIN), Default("{}"), ""),
+        key("plugins", Kind::Table(&PLUGINS), Default("{}"), ""),
+        key("plugin", Named(&PLUGIN), Default("{}"), ""),
+    ],
+);
+
+static CLUSTER: Table = Table {
+    doc: "The etcd cluster to back up.",
+    keys: &[
+        key("name", Text, Required("\"prod-eu\""), "Names the cluster in backups, logs and metrics."),
+        key(
+            "endpoints",
+            Texts,
+            Required("[\"https://10.0.0.1:2379\", \"https://10.0.0.2:2379\", \"https://10.0.0.3:2379\"]"),
+            "The client URLs of all members. A healthy follower is asked first, another when one fails.",
+        ),
+        key(
+            "username",
+            Text,
+            Optional("\"root\""),
+            "For a cluster with authentication on. A snapshot needs the root role.",
+        ),
+        key(
+            "password_file",
+            Path,
+            Optional("\"/etc/holdfast/etcd-password\""),
+            "The file that holds the password, readable by this user only.",
+        ),
+        key(
+            "password_env",
+            Text,
+            Instead("\"ETCD_PASSWORD\""),
+            "The environment variable that holds the password.",
+        ),
+        key(
+            "dial_timeout",
+            Duration,
+            Default("\"5s\""),
+            "How long a connection may take, the TLS handshake included.",
+        ),
+        key(
+            "request_timeout",
+            Duration,
+            Default("\"10s\""),
+            "How long a request may take. The snapshot has `backup.stall_timeout`.",
+        ),
+        key("tls", Kind::Table(&TLS), Optional("{}"), ""),
+    ],
+    mistaken: &[
+        ("password", "the configuration holds no secrets: name a `password_file` or a `password_env`"),
+        ("endpoint", "did you mean `endpoints`? It is an array: `endpoints = [\"https://…:2379\"]`"),
+        ("ca", "it belongs in `tls`: `tls = { ca = \"…\" }`"),
+        ("cert", "it belongs in `tls`: `tls = { cert = \"…\", key = \"…\" }`"),
+        ("key", "it belongs in `tls`: `tls = { cert = \"…\", key = \"…\" }`"),
+    ],
+};
+
+static TLS: Table = Table {
+    doc: "TLS to the members. The files are read at each connection, so renewed certificates are picked up.\n\
+          May be written as `tls = { ca = \"…\" }` in [cluster].",
+    keys: &[
+        key(
+            "ca",
+            Path,
+            Optional("\"/etc/kubernetes/pki/etcd/ca.crt\""),
+            "The authorities that sign the members' certificates; those of the system if not set.",
+        ),
+        key(
+            "cert",
+            Path,
+            Optional("\"/etc/kubernetes/pki/etcd/healthcheck-client.crt\""),
+            "Our certificate, for members that ask for one.",
+        ),
+        key("key", Path, Optional("\"/etc/kubernetes/pki/etcd/healthcheck-client.key\""), "Its private key."),
+        key(
+            "server_name",
+            Text,
+            Optional("\"etcd.example.org\""),
+            "The name in the members' certificates, when it is not the host of the endpoint.",
+        ),
+    ],
+    mistaken: &[
+        ("cacert", "did you mean `ca`?"),
+        (
+            "insecure",
+            "certificates are always checked; give the authority as `ca`, another name as `server_name`",
+        ),
+        (
+            "insecure_skip_verify",
+            "certificates are always checked; give the authority as `ca`, another name as `server_name`",
+        ),
+    ],
+};
+
+static PREFLIGHT: Table = table(
+    "What is looked at before each backup, and what a finding does: \"ignore\", \"warn\" or \"stop\" the run.",
+    &[
+        key("unhealthy_member", ACTIONS, Default("\"warn\""), "A member does not answer, or not well."),
+        key(
+            "no_quorum",
+            ACTIONS,
+            Default("\"warn\""),
+            "The cluster has no leader, or fewer than half of its members are up.",
+        ),
+        key("alarm", ACTIONS, Default("\"warn\""), "An alarm stands: no space, or corruption."),
+        key(
+            "learner",
+            ACTIONS,
+            Default("\"ignore\""),
+            "A member is a learner. It is never asked for the snapshot while another is up.",
+        ),
+        key("lag", ACTIONS, Default("\"warn\""), "A member is behind the leader by more than `max_lag`."),
+        key(
+            "quota",
+            ACTIONS,
+            Default("\"warn\""),
+            "The database fills more than `quota_percent` of its quota.",
+        ),
+        key("disk_space", ACTIONS, Default("\"stop\""), "The scratch folder has no room for the snapshot."),
+        key(
+            "certificate",
+            ACTIONS,
+            Default("\"warn\""),
+            "A certificate, ours or a member's, ends within `certificate_days`.",
+        ),
+        key(
+            "version_skew",
+            ACTIONS,
+            Default("\"warn\""),
+            "The members run different minor versions of etcd.",
+        ),
+        key("max_lag", Integer(0, i64::MAX), Default("1000"), "Entries of the raft log."),
+        key("quota_percent", Integer(1, 100), Default("80"), ""),
+        key("certificate_days", Integer(0, 3650), Default("21"), ""),
+        key(
+            "free_space_percent",
+            Integer(100, 1000),
+            Default("110"),
+            "Room wanted in the scratch folder, of the size of the database: it grows while it is fetched.",
+        ),
+    ],
+);
+
+static BACKUP: Table = Table {
+    doc: "How a backup is made.",
+    keys: &[
+        key(
+            "stores",
+            Texts,
+            Required("[\"local\"]"),
+            "Where backups are kept: names of [store.NAME] tables. All of them get each backup.",
+        ),
+        key(
+            "require",
+            OneOrMore,
+            Default("\"all\""),
+            "Which stores must have it, or the run has failed: \"all\", \"any\", or names such as [\"local\"]. What the others\nmissed the next run brings them, or `holdfast sync`.",
+        ),
+        key(
+            "schedule",
+            Text,
+            Optional("\"0 * * * *\""),
+            "When `holdfast agent` makes one: a cron pattern, in UTC.",
+        ),
+        key("verify", Texts, Default("[]"), "How each new backup is proved: names of [chain.NAME] tables."),
+        key(
+            "scratch",
+            Path,
+            Default("\"/var/lib/holdfast/scratch\""),
+            "Where the snapshot lies while it is worked on. It needs room for the whole database; what is left there by a\nkilled run is removed by the next.",
+        ),
+        key(
+            "rate_limit",
+            Size,
+            Optional("\"100MiB\""),
+            "The most bytes a second taken from a member. No limit if not set.",
+        ),
+        key(
+            "stall_timeout",
+            Duration,
+            Default("\"60s\""),
+            "A member that sends nothing for so long is given up, and another asked.",
+        ),
+        key(
+            "allow_missing_hash",
+            Flag,
+            Default("false"),
+            "Take a snapshot behind which etcd sends no sha256. Without it a cut stream cannot be told.",
+        ),
+        key("pack", Kind::Table(&PACK), Default("{}"), ""),
+    ],
+    mistaken: &[
+        ("store", "did you mean `stores`? It is an array: `stores = [\"local\"]`"),
+        ("cron", "did you mean `schedule`?"),
+        ("retention", "it is a table of its own: `[retention]`"),
+        ("recipients", "it belongs in `pack`: `pack = { recipients = [\"age1…\"] }`"),
+    ],
+};
+
+static PACK: Table = Table {
+    doc: "How a backup is stored: zstd, then age. `age -d | zstd -d` gives back what etcd sent.\n\
+          May be written as `pack = { zstd = 3 }` in [backup].",
+    keys: &[
+        key(
+            "zstd",
+            Integer(1, 19),
+            Default("3"),
+            "The level of compression, 1 (fast) to 19 (small). 3 is tuned for snapshots: no larger than zstd's own, and faster.",
+        ),
+        key(
+            "threads",
+            Integer(0, 256),
+            Default("0"),
+            "Threads that compress; 0 takes one for each processor.",
+        ),
+        key(
+            "recipients",
+            Texts,
+            Default("[]"),
+            "Who can read the backups: age recipients (`age1…`, from `age-keygen`). Backups are not encrypted if there are none,\nneither here nor in a file.",
+        ),
+        key("recipients_files", Paths, Default("[]"), "Files with more recipients, one a line."),
+    ],
+    mistaken: &[
+        ("recipient", "did you mean `recipients`? It is an array: `recipients = [\"age1…\"]`"),
+        ("level", "did you mean `zstd`?"),
+        ("identity", "what decrypts belongs in [decrypt]: `identity_files = [\"…\"]`"),
+    ],
+};
+
+static RETENTION: Table = Table {
+    doc: "Which backups stay; without this table all do. A backup stays when any of the rules that count keeps it, and goes when\n\
+          a cap is exceeded. The newest proved backup, pinned and locked ones never go; while the newest backup is not proved,\n\
+          nothing does. `holdfast agent` prunes after each backup that was proved, `holdfast prune --dry-run` says what would\n\
+          go and why. A store may have rules of its own: `[store.NAME.retention]`, in place of these.",
+    keys: &[
+        key("last", COUNT, Optional("24"), "Keep the newest so many."),
+        key(
+            "hourly",
+            COUNT,
+            Optional("48"),
+            "Keep one of each of the newest so many hours that have backups.",
+        ),
+        key("daily", COUNT, Optional("30"), "The same for days,"),
+        key("weekly", COUNT, Optional("12"), "weeks (from Monday),"),
+        key("monthly", COUNT, Optional("12"), "months,"),
+        key("yearly", COUNT, Optional("5"), "and years."),
+        key(
+            "timezone",
+            Text,
+            Default("\"UTC\""),
+            "Where hours, days, weeks, months and years begin: a name such as \"Europe/Berlin\".",
+        ),
+        key("max_age", Duration, Optional("\"400d\""), "What is older goes, whatever counts it."),
+        key(
+            "max_size",
+            Size,
+            Optional("\"200GiB\""),
+            "The oldest go until the store holds no more than this.",
+        ),
+        key(
+            "orphan_grace",
+            Duration,
+            Default("\"24h\""),
+            "How old an object must be that no backup names before it is taken for abandoned. Longer than any upload.",
+        ),
+    ],
+    mistaken: &[
+        ("keep", "did you mean `last`?"),
+        ("keep_last", "did you mean `last`?"),
+        ("days", "did you mean `daily`, or `max_age`?"),
+    ],
+};
+
+/// How many a retention rule keeps.
+const COUNT: Kind = Integer(1, 1_000_000);
+
+static DECRYPT: Table = table(
+    "How backups are read again. A machine that only writes them needs none of this.",
+    &[key(
+        "identity_files",
+        Paths,
+        Default("[]"),
+        "Files with age identities (secret keys, from `age-keygen`), readable by this user only.",
+    )],
+);
+
+static STORE: Table = Table {
+    doc: "A place that keeps backups. The name is yours; the kind of store is the table within.",
+    keys: &[
+        key("directory", Kind::Table(&STORE_DIRECTORY), Optional("{}"), ""),
+        key("s3", Kind::Table(&s3::STORE_S3), Optional("{}"), ""),
+        key(
+            "timeout",
+            Duration,
+            Default("\"2h\""),
+            "How long it may take for one upload; any other answer may take five minutes. A store that hangs does not hold up\nthe others, and gets what it missed with the next run.",
+        ),
+        key("retention", Kind::Table(&RETENTION), Again("{}"), ""),
+    ],
+    mistaken: &[("path", "it belongs to the kind of store: `[store.NAME.directory]`")],
+};
+
+static STORE_DIRECTORY: Table = table(
+    "A folder, local or mounted.",
+    &[key(
+        "path",
+        Path,
+        Required("\"/var/lib/holdfast/backups\""),
+        "It is made when it is not there; the folder above it must be there.",
+    )],
+);
+
+static CHAIN: Table = table(
+    "A chain of steps that proves a backup. The name is yours. Each step is a table with one of\n\
+     `integrity = {}`        the structure of the file, its records and hashes\n\
+     `agreement = {}`        the members' own hashes, taken right after the snapshot\n\
+     `continuity = {}`       does it follow on from the backup before?\n\
+     `plugin = \"NAME\"`       a plugin looks into the keys; `config = { … }` is passed to it\n\
+     and, if you like, `on_error = \"warn\"`: then its failure does not fail the chain.",
+    &[
+        key(
+            "steps",
+            Tables(&STEP),
+            Required(
+                "[\n  { integrity = {} },\n  { agreement = {} },\n  \
+                 { plugin = \"required-keys\", config = { rules = [{ prefix = \"/registry/\", least = 1 }] } },\n]",
+            ),
+            "They run in this order.",
+        ),
+        key("timeout", Duration, Default("\"10m\""), "How long the whole chain may take."),
+    ],
+);
+
+static STEP: Table = table(
+    "",
+    &[
+        key("integrity", Kind::Table(&NOTHING), Optional("{}"), ""),
+        key("agreement", Kind::Table(&NOTHING), Optional("{}"), ""),
+        key("continuity", Kind::Table(&NOTHING), Optional("{}"), ""),
+        key("plugin", Text, Optional("\"required-keys\""), ""),
+        key("config", Json, Optional("{}"), ""),
+        key("on_error", Choice(&["fail", "warn"]), Default("\"fail\""), ""),
+    ],
+);
+
+static NOTHING: Table = table("", &[]);
+
+static PLUGINS: Table = table(
+    "Where plugins lie. A file that is added, changed or removed is taken up at once.",
+    &[
+        key("directory", Path, Default("\"/etc/holdfast/plugins\""), "One file for each plugin, NAME.wasm."),
+        key(
+            "cache",
+            Path,
+            Default("\"/var/cache/holdfast\""),
+            "Where their native code is kept. It must belong to this user only.",
+        ),
+        key(
+            "trust",
+            Choice(&["open", "pinned", "signed"]),
+            Default("\"open\""),
+            "Which files are loaded: any (\"open\"), those with a `sha256` in [plugin.NAME] (\"pinned\"), or those with a signature\nby one of `trusted_keys` in NAME.wasm.minisig (\"signed\").",
+        ),
+        key(
+            "trusted_keys",
+            Texts,
+            Default("[]"),
+            "Whose signatures count: public keys of minisign (`RW…`, from `holdfast plugin keygen` or `minisign -G`).",
+        ),
+    ],
+);
+
+static PLUGIN: Table = table(
+    "Limits of one plugin, by its name, and its pin. A plugin without such a table gets the defaults.",
+    &[
+        key(
+            "sha256",
+            Text,
+            Optional("\"0000000000000000000000000000000000000000000000000000000000000000\""),
+            "Only a file with this digest is loaded (`sha256sum NAME.wasm`).",
+        ),
+        key("memory", Size, Default("\"64MiB\""), "The most memory it may use."),
+        key("timeout", Duration, Default("\"30s\""), "How long one call may take."),
+    ],
+);

@@ -1,0 +1,371 @@
+//! Proof: the chains of a config, run over one snapshot file.
+//!
+//! Every step ends as passed, failed or inconclusive. A step that could not run is inconclusive, never passed; a step whose
+//! verdict does not count (`on_error = "warn"`) is told all the same.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use etcd_snapshot::{Finding, Inspection, Outcome, Severity, SnapshotFile};
+use holdfast_runtime::{Registry, VerifyRun};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::agreement::Agreement;
+use super::continuity::Continuity;
+use super::remembered::Remembered;
+use crate::catalog::{BackupId, Measured, RECORD_FORMAT, Record, StepRecord, Trigger, Used};
+pub use crate::config::{Chain, OnError, Step, StepKind};
+use crate::session::{Session, Stage, worst};
+use crate::units::counted;
+
+/// What a plugin may find is bounded by its report; what a record keeps of it is bounded here.
+const MAX_FINDINGS: usize = 1000;
+
+/// The snapshot that is to be proved, and what is known of it.
+pub struct Subject {
+    /// The file as etcd sent it.
+    pub file: Arc<SnapshotFile>,
+    /// What the engine found in it.
+    pub inspection: Inspection,
+    /// What the living members said when it was made; none for a file from elsewhere.
+    pub agreement: Option<Agreement>,
+    /// How it follows on from the backup before; none for a file from elsewhere.
+    pub continuity: Option<Continuity>,
+    /// How long it took to find these out.
+    pub took: Took,
+    /// The operator's name for the cluster.
+    pub cluster: String,
+    /// The backup; none for a file from elsewhere.
+    pub backup: Option<BackupId>,
+    /// What plugins remember of older backups.
+    pub remembered: Remembered,
+}
+
+/// What was found out before the chains run, and how long each took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Took {
+    /// The check of the file.
+    pub integrity: Duration,
+    /// Asking the members, when that was.
+    pub agreement: Duration,
+}
+
+impl Took {
+    /// The time of the check, and that of the agreement as the stages of a backup's run tell it.
+    pub fn of(integrity: Duration, stages: &[Stage]) -> Self {
+        let agreement = stages.iter().find(|stage| stage.name == "agreement");
+        let agreement = agreement.and_then(|stage| stage.ended.duration_since(stage.started).try_into().ok());
+        Self { integrity, agreement: agreement.unwrap_or_default() }
+    }
+}
+
+/// The chain that proves a backup when the config names none.
+pub fn default_chain() -> Chain {
+    let step = |kind, on_error| Step { kind, on_error };
+    Chain {
+        name: "default".to_owned(),
+        steps: vec![
+            step(StepKind::Integrity, OnError::Fail),
+            step(StepKind::Agreement, OnError::Warn),
+            step(StepKind::Continuity, OnError::Fail),
+        ],
+        timeout: Duration::from_mins(10),
+    }
+}
+
+/// The plugins of these chains that remember something and want it back.
+pub fn remembering<'a>(chains: &'a [Chain], plugins: &Registry) -> BTreeSet<&'a str> {
+    chains
+        .iter()
+        .flat_map(|chain| &chain.steps)
+        .filter_map(|step| match &step.kind {
+            StepKind::Plugin { name, .. } => Some(name.as_str()),
+            _ => None,
+        })
+        .filter(|name| plugins.plugin(name).is_ok_and(|plugin| plugin.remembers()))
+        .collect()
+}
+
+/// Runs the chains one after the other.
+pub async fn prove(
+    subject: &Subject,
+    chains: &[Chain],
+    plugins: &Registry,
+    trigger: Trigger,
+    session: &mut Session,
+    cancel: &CancellationToken,
+) -> Record {
+    let started = session.now();
+    let mut steps = Vec::new();
+    for chain in chains {
+        let deadline = Instant::now() + chain.timeout;
+        for step in &chain.steps {
+            steps.push(run_step(subject, chain, step, plugins, started, deadline, session, cancel).await);
+        }
+    }
+    let outcome = worst(steps.iter().filter(|step| step.counts).map(|step| step.outcome));
+    let count = |outcome| steps.iter().filter(|step| step.outcome == outcome).count();
+    let summary = format!(
+        "{} passed, {} failed, {} inconclusive",
+        count(Outcome::Passed),
+        count(Outcome::Failed),
+        count(Outcome::Inconclusive)
+    );
+    session.ended("verify", started, outcome, summary);
+    Record {
+        format: RECORD_FORMAT.to_owned(),
+        // A file from elsewhere has no record that is kept; its id says when it was looked at.
+        backup: subject
+            .backup
+            .clone()
+            .unwrap_or_else(|| BackupId::new(started, subject.inspection.facts.revision)),
+        session: session.id.clone(),
+        trigger,
+        started,
+        ended: session.now(),
+        outcome,
+        steps,
+    }
+}
+
+/// The record of a backup whose stored bytes are not those that were written: there is nothing to run steps on.
+pub fn damaged(backup: &BackupId, reason: String, session: &mut Session) -> Record {
+    let started = session.started;
+    session.ended("retrieve", started, Outcome::Failed, reason.clone());
+    let step = StepRecord {
+        chain: "store".to_owned(),
+        step: "read back".to_owned(),
+        plugin_version: None,
+        plugin_sha256: None,
+        outcome: Outcome::Failed,
+        counts: true,
+        summary: reason,
+        error: None,
+        findings: Vec::new(),
+        measurements: Vec::new(),
+        memo: None,
+        used: None,
+        elapsed_ms: u64::try_from(session.now().duration_since(started).as_millis()).unwrap_or_default(),
+    };
+    Record {
+        format: RECORD_FORMAT.to_owned(),
+        backup: backup.clone(),
+        session: session.id.clone(),
+        trigger: Trigger::Verify,
+        started,
+        ended: session.now(),
+        outcome: Outcome::Failed,
+        steps: vec![step],
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
+async fn run_step(
+    subject: &Subject,
+    chain: &Chain,
+    step: &Step,
+    plugins: &Registry,
+    started: Timestamp,
+    deadline: Instant,
+    session: &Session,
+    cancel: &CancellationToken,
+) -> StepRecord {
+    let begun = Instant::now();
+    let verdict = if cancel.is_cancelled() {
+        Verdict::unknown("skipped: the run was told to stop")
+    } else if begun >= deadline {
+        Verdict::unknown("skipped: the chain's time was used up by the steps before")
+    } else {
+        match &step.kind {
+            StepKind::Integrity => integrity(&subject.inspection),
+            StepKind::Agreement => agreed(subject.agreement.as_ref()),
+            StepKind::Continuity => followed(subject.continuity.as_ref()),
+            StepKind::Plugin { name, config } => {
+                let call = plugin(subject, name, config, plugins, started, session);
+                tokio::select! {
+                    verdict = call => verdict,
+                    () = tokio::time::sleep_until(deadline.into()) => {
+                        Verdict::unknown("stopped: the chain's time was used up").because("timeout")
+                    }
+                    () = cancel.cancelled() => Verdict::unknown("stopped: the run was told to stop"),
+                }
+            }
+        }
+    };
+    let step_name = step.kind.name().to_owned();
+    // What was found out before is part of the step, whenever that was.
+    let before = match &step.kind {
+        StepKind::Integrity => subject.took.integrity,
+        StepKind::Agreement => subject.took.agreement,
+        StepKind::Continuity => {
+            Duration::from_millis(subject.continuity.as_ref().map_or(0, |continuity| continuity.elapsed_ms))
+        }
+        StepKind::Plugin { .. } => Duration::ZERO,
+    };
+    // A file from elsewhere follows on from nothing, which is no fault of it.
+    let applies = step.kind != StepKind::Continuity || subject.backup.is_some();
+    let record = StepRecord {
+        chain: chain.name.clone(),
+        step: step_name,
+        plugin_version: verdict.version,
+        plugin_sha256: verdict.sha256,
+        outcome: verdict.outcome,
+        counts: step.on_error == OnError::Fail && applies,
+        summary: verdict.summary,
+        error: verdict.error,
+        findings: verdict.findings,
+        measurements: verdict.measurements,
+        memo: verdict.memo,
+        used: verdict.used,
+        elapsed_ms: u64::try_from((before + begun.elapsed()).as_millis()).unwrap_or(u64::MAX),
+    };
+    tracing::info!(session = %session.id, chain = record.chain, step = record.step, outcome = %record.outcome, "{}", record.summary);
+    record
+}
+
+/// What one step says.
+struct Verdict {
+    outcome: Outcome,
+    summary: String,
+    error: Option<String>,
+    findings: Vec<Finding>,
+    measurements: Vec<Measured>,
+    memo: Option<String>,
+    used: Option<Used>,
+    version: Option<String>,
+    sha256: Option<String>,
+}
+
+impl Verdict {
+    fn new(outcome: Outcome, summary: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            summary: summary.into(),
+            error: None,
+            findings: Vec::new(),
+            measurements: Vec::new(),
+            memo: None,
+            used: None,
+            version: None,
+            sha256: None,
+        }
+    }
+
+    fn unknown(summary: impl Into<String>) -> Self {
+        Self::new(Outcome::Inconclusive, summary)
+    }
+
+    fn because(mut self, error: &str) -> Self {
+        self.error = Some(error.to_owned());
+        self
+    }
+}
+
+fn integrity(inspection: &Inspection) -> Verdict {
+    let integrity = &inspection.integrity;
+    let count = |severity, what| {
+        let found = integrity.findings.iter().filter(|finding| finding.severity == severity);
+        counted(found.count() as u64, what)
+    };
+    let (errors, warnings) = (count(Severity::Error, "error"), count(Severity::Warning, "warning"));
+    let summary = match integrity.findings.iter().find(|finding| finding.severity == Severity::Error) {
+        Some(first) => format!("{errors}, {warnings}; first: {}", first.message),
+        None => format!("{}, {errors}, {warnings}", counted(inspection.facts.records, "record")),
+    };
+    Verdict { findings: integrity.findings.clone(), ..Verdict::new(integrity.outcome, summary) }
+}
+
+fn agreed(agreement: Option<&Agreement>) -> Verdict {
+    match agreement {
+        Some(agreement) => Verdict::new(agreement.outcome, agreement.summary()),
+        None => Verdict::unknown("nothing is known of the members at the time of this file"),
+    }
+}
+
+fn followed(continuity: Option<&Continuity>) -> Verdict {
+    match continuity {
+        Some(continuity) => Verdict {
+            findings: continuity.findings.clone(),
+            ..Verdict::new(continuity.outcome, continuity.summary())
+        },
+        None => Verdict::unknown("a file that is no backup follows on from none"),
+    }
+}
+
+async fn plugin(
+    subject: &Subject,
+    name: &str,
+    config: &serde_json::Value,
+    plugins: &Registry,
+    started: Timestamp,
+    session: &Session,
+) -> Verdict {
+    let plugin = match plugins.plugin(name) {
+        Ok(plugin) => plugin,
+        Err(unavailable) => return Verdict::unknown(unavailable.to_string()).because("rejected"),
+    };
+    let mut context = vec![
+        ("cluster".to_owned(), subject.cluster.clone()),
+        ("time".to_owned(), started.to_string()),
+        ("session".to_owned(), session.id.to_string()),
+    ];
+    if let Some(backup) = &subject.backup {
+        context.push(("backup-id".to_owned(), backup.to_string()));
+    }
+    if plugin.remembers() {
+        context.extend(subject.remembered.context(name));
+    }
+    let file = Arc::clone(&subject.file);
+    let run = plugin.verify_inspected(file, &subject.inspection.facts, context, config).await;
+    let used = Used {
+        cpu_ms: u64::try_from(run.stats.cpu.as_millis()).unwrap_or(u64::MAX),
+        peak_memory_bytes: run.stats.peak_memory_bytes,
+        rows: run.stats.rows,
+        bytes: run.stats.bytes,
+        host_calls: run.stats.host_calls,
+    };
+    Verdict {
+        version: Some(plugin.version().to_owned()),
+        sha256: Some(plugin.sha256().to_owned()),
+        used: Some(used),
+        ..verdict_of(run)
+    }
+}
+
+fn verdict_of(run: VerifyRun) -> Verdict {
+    match run.result {
+        Ok(report) => Verdict {
+            findings: report
+                .findings
+                .into_iter()
+                .take(MAX_FINDINGS)
+                .map(|finding| Finding {
+                    code: finding.code,
+                    severity: finding.severity,
+                    message: finding.message,
+                    key: finding.key.map(|key| key.escape_ascii().to_string()),
+                    page: None,
+                    bucket: None,
+                    revision: None,
+                    offset: None,
+                    expected: None,
+                    found: None,
+                })
+                .collect(),
+            measurements: report
+                .measurements
+                .into_iter()
+                .map(|measured| Measured { name: measured.name, value: measured.value, unit: measured.unit })
+                .collect(),
+            memo: report.memo,
+            ..Verdict::new(report.outcome, report.summary)
+        },
+        Err(error) => {
+            let wrote =
+                run.stderr.lines().last().map(|line| format!(" (it wrote: {line})")).unwrap_or_default();
+            Verdict::unknown(format!("{}{wrote}", error.message)).because(&error.kind.to_string())
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Pruning a directory store.
+
+use std::collections::BTreeSet;
+
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::catalog::testing::{Repository, record, repository, sample};
+use crate::catalog::{PIN_FORMAT, Pin, PinAction};
+use crate::retain::Period;
+use crate::session::SessionId;
+use crate::store::fault::{Fault, FaultStore};
+use crate::store::{Store, list_all};
+
+fn policy(last: u32) -> Policy {
+    Policy {
+        last: Some(last),
+        periods: BTreeMap::new(),
+        timezone: TimeZone::UTC,
+        max_age: None,
+        max_size_bytes: None,
+        orphan_grace: Duration::from_hours(24),
+    }
+}
+
+fn named(repository: &Repository) -> NamedStore {
+    crate::pipeline::named("local", std::sync::Arc::new(repository.store.clone()))
+}
+
+/// A time at which nothing that lies in the store is young any more.
+fn later() -> Timestamp {
+    Timestamp::now().checked_add(Duration::from_hours(48)).unwrap()
+}
+
+const IDS: [&str; 3] = ["20260101T000000Z-1", "20260102T000000Z-2", "20260103T000000Z-3"];
+
+async fn three_proved() -> Repository {
+    let repository = repository();
+    for id in IDS {
+        repository.backup(id, Outcome::Passed).await;
+    }
+    repository
+}
+
+async fn pin(repository: &Repository, id: &str, action: PinAction) {
+    let pin = Pin {
+        format: PIN_FORMAT.to_owned(),
+        backup: id.parse().unwrap(),
+        session: SessionId::random(),
+        at: Timestamp::now(),
+        action,
+        until: None,
+        reason: Some("kept for the audit".to_owned()),
+    };
+    catalog::add_pin(&repository.store, &pin).await.unwrap();
+}
+
+async fn ids(repository: &Repository) -> Vec<String> {
+    let listing = catalog::list(&repository.store).await.unwrap();
+    listing.entries.iter().map(|entry| entry.manifest.id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn what_goes_goes_whole_and_what_stays_stays_whole() {
+    let repository = three_proved().await;
+    let all = || async { list_all(&repository.store, "").await.unwrap().len() };
+    let before = all().await;
+    let dry = prune(&named(&repository), &policy(1), later(), true, &CancellationToken::new()).await;
+    assert_eq!(all().await, before, "a dry run removed something");
+    let done = prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
+    assert!(done.is_complete(), "{done:?}");
+    assert_eq!(
+        (&done.removed, done.freed_bytes),
+        (&dry.removed, dry.freed_bytes),
+        "a dry run says what is done"
+    );
+    assert_eq!(ids(&repository).await, IDS[2..]);
+    // Data, manifest and record of the one that stays.
+    assert_eq!(all().await, 3);
+    repository.reads_back(IDS[2]).await;
+}
+
+#[tokio::test]
+async fn a_pin_holds_until_it_is_taken_back() {
+    let repository = three_proved().await;
+    pin(&repository, IDS[0], PinAction::Pin).await;
+    pin(&repository, IDS[1], PinAction::Pin).await;
+    pin(&repository, IDS[1], PinAction::Unpin).await;
+    let done = prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
+    assert_eq!(ids(&repository).await, [IDS[0], IDS[2]]);
+    assert!(done.backups[2].why().contains("pinned (kept for the audit)"), "{done:?}");
+    pin(&repository, IDS[0], PinAction::Unpin).await;
+    prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
+    assert_eq!(ids(&repository).await, [IDS[2]]);
+    assert!(list_all(&repository.store, "pins/").await.unwrap().is_empty(), "pins outlive their backup");
+}
+
+#[tokio::test]
+async fn a_pin_that_cannot_be_read_holds() {
+    let repository = three_proved().await;
+    pin(&repository, IDS[0], PinAction::Unpin).await;
+    let object = list_all(&repository.store, "pins/").await.unwrap().remove(0);
+    std::fs::write(repository.file(object.path.as_str()), b"{ torn").unwrap();
+    let done = prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
+    assert!(!done.is_complete());
+    assert!(ids(&repository).await.contains(&IDS[0].to_owned()), "{done:?}");
+}
+
+#[tokio::test]
+async fn after_a_proof_that_failed_nothing_goes() {
+    let repository = three_proved().await;
+    catalog::add_record(&repository.store, &record(IDS[2], 90_000, Outcome::Failed)).await.unwrap();
+    let done = prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
+    assert!(done.removed.is_empty() && ids(&repository).await == IDS);
+    assert!(done.backups.iter().all(|one| one.why().starts_with("newest backup is not proved")));
+}
+
+#[tokio::test]
+async fn data_that_two_manifests_name_goes_with_the_last() {
+    let repository = three_proved().await;
+    let mut twin = sample("20260101T000001Z-1");
+    twin.stored = repository.manifest(IDS[2]).await.stored;
+    catalog::commit(&repository.store, &twin).await.unwrap();
+    prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
+    assert_eq!(ids(&repository).await, [IDS[2]]);
+    repository.reads_back(IDS[2]).await;
+}
+
+#[tokio::test]
+async fn only_what_is_abandoned_is_swept() {
+    let repository = three_proved().await;
+    repository.put("data/20260104T000000Z-dead.db.zst", b"of a run that died").await;
+    repository
+        .put("records/20250101T000000Z-1/20250101T000000.000Z-x.json", b"of a backup that is gone")
+        .await;
+    repository.put("elsewhere/README", b"not ours").await;
+    let now =
+        prune(&named(&repository), &policy(3), Timestamp::now(), false, &CancellationToken::new()).await;
+    assert_eq!((now.swept.len(), now.young.len()), (0, 2), "what may be being written was swept: {now:?}");
+    let later = prune(&named(&repository), &policy(3), later(), false, &CancellationToken::new()).await;
+    assert_eq!((later.swept.len(), later.young.len()), (2, 0), "{later:?}");
+    assert_eq!(list_all(&repository.store, "elsewhere/").await.unwrap().len(), 1);
+    assert_eq!(ids(&repository).await, IDS);
+}
+
+#[tokio::test]
+async fn what_an_unreadable_manifest_may_name_stays() {
+    let repository = three_proved().await;
+    let data = repository.manifest(IDS[0]).await.stored.path;
+    std::fs::write(repository.file(&format!("backups/{}/manifest.json", IDS[0])), b"{ torn").unwrap();
+    let done = prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
+    assert!(!done.is_complete() && done.swept.is_empty(), "{done:?}");
+    assert!(repository.file(data.as_str()).exists());
+    // What a newer release wrote may need any of the others.
+    let newer = br#"{"format": "holdfast-manifest/2"}"#;
+    std::fs::write(repository.file(&format!("backups/{}/manifest.json", IDS[0])), newer).unwrap();
+    repository.backup("20260104T000000Z-4", Outcome::Passed).await;
+    let held = prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
+    assert!(held.removed.is_empty() && held.error.is_some(), "{held:?}");
+}
+
+#[tokio::test]
+async fn a_removal_that_is_interrupted_leaves_whole_backups_and_orphans() {
+    let repository = three_proved().await;
+    // As if the run had died right after the first manifest was gone.
+    repository.store.delete(&catalog::manifest_path(&IDS[1].parse().unwrap())).await.unwrap();
+    let listing = catalog::list(&repository.store).await.unwrap();
+    let orphans: BTreeSet<String> = listing.orphans.iter().map(|object| object.path.to_string()).collect();
+    assert_eq!((listing.entries.len(), orphans.len()), (2, 2), "{orphans:?}");
+    let mut daily = policy(1);
+    daily.periods = BTreeMap::from([(Period::Daily, 7)]);
+    let done = prune(&named(&repository), &daily, later(), false, &CancellationToken::new()).await;
+    assert_eq!(done.swept.len(), 2, "{done:?}");
+    for id in [IDS[0], IDS[2]] {
+        repository.reads_back(id).await;
+    }
+    assert_eq!(list_all(&repository.store, "").await.unwrap().len(), 6);
+}
+
+/// Every call breaks once, in every way: what is left is whole backups and orphans, the newest stays, and the next run ends
+/// the work.
+#[tokio::test]
+async fn nothing_is_lost_wherever_a_removal_breaks() {
+    let mut tried = Vec::new();
+    for fault in [Fault::Once, Fault::FromThenOn, Fault::LostAnswer, Fault::Torn, Fault::Full] {
+        let mut at = 1;
+        loop {
+            let repository = three_proved().await;
+            pin(&repository, IDS[0], PinAction::Unpin).await;
+            let inner: std::sync::Arc<dyn Store> = std::sync::Arc::new(repository.store.clone());
+            let breaking = std::sync::Arc::new(FaultStore::new(inner, fault, at));
+            let broken = crate::pipeline::named(
+                "broken",
+                std::sync::Arc::clone(&breaking) as std::sync::Arc<dyn Store>,
+            );
+            prune(&broken, &policy(1), later(), false, &CancellationToken::new()).await;
+            let listing = catalog::list(&repository.store).await.unwrap();
+            assert!(listing.unreadable.is_empty(), "{fault:?} at {at}: {:?}", listing.unreadable);
+            for entry in &listing.entries {
+                repository.reads_back(&entry.manifest.id.to_string()).await;
+            }
+            assert!(
+                ids(&repository).await.contains(&IDS[2].to_owned()),
+                "{fault:?} at {at}: the newest went"
+            );
+            let healed =
+                prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
+            assert!(healed.is_complete(), "{fault:?} at {at}: {healed:?}");
+            assert_eq!(ids(&repository).await, [IDS[2]], "{fault:?} at {at}");
+            assert_eq!(list_all(&repository.store, "").await.unwrap().len(), 3, "{fault:?} at {at}");
+            if !breaking.has_struck() {
+                break;
+            }
+            at += 1;
+        }
+        tried.push((fault, at - 1));
+    }
+    assert!(tried.iter().all(|(_, points)| *points >= 10), "{tried:?}");
+}

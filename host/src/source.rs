@@ -1,0 +1,344 @@
+//! Where a snapshot is read from: a backup in a store, or a file. Ends in a plain snapshot file on local disk.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::atomic;
+use crate::catalog::{self, BackupId, CatalogError, Entry};
+use crate::pack::{self, Identity, UnpackError};
+use crate::pipeline::SCRATCH_SUFFIX;
+use crate::pipeline::store::{NamedStore, with_causes};
+use crate::progress::Progress;
+use crate::retrieve::{self, RetrieveError};
+
+/// Bytes that tell what a file is.
+const HEAD_BYTES: u64 = 32;
+
+/// A backup that was found, and the store that holds it.
+#[derive(Clone)]
+pub struct Found {
+    /// The store.
+    pub named: NamedStore,
+    /// Manifest and records.
+    pub entry: Entry,
+    /// Of the newest backup: stores and backups that could not be read, and may hide a newer one.
+    pub passed_over: Vec<String>,
+}
+
+/// Why there is nothing to read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No such backup.
+    #[error("there is no backup `{id}` in {}", stores_text(stores))]
+    NoSuchBackup {
+        /// The id asked for.
+        id: BackupId,
+        /// The stores looked in.
+        stores: Vec<String>,
+    },
+    /// No backup that old.
+    #[error("there is no backup at that point or before it in {}", stores_text(stores))]
+    NothingBefore {
+        /// The stores looked in.
+        stores: Vec<String>,
+    },
+    /// No backup at all.
+    #[error("there is no backup in {}", stores_text(stores))]
+    NoBackup {
+        /// The stores looked in.
+        stores: Vec<String>,
+    },
+    /// The catalog cannot be read.
+    #[error("cannot look into store `{name}`")]
+    Catalog {
+        /// The store's name in the config.
+        name: String,
+        /// The cause.
+        source: CatalogError,
+    },
+    /// The backup cannot be had back.
+    #[error(transparent)]
+    Retrieve(#[from] RetrieveError),
+    /// A file cannot be read.
+    #[error("cannot read `{path}`")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A packed file cannot be unpacked.
+    #[error("cannot unpack `{path}`")]
+    Unpack {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: UnpackError,
+    },
+    /// There is no place to unpack to.
+    #[error("cannot unpack into `{path}`")]
+    Scratch {
+        /// The file or directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+fn stores_text(stores: &[String]) -> String {
+    let names: Vec<String> = stores.iter().map(|name| format!("`{name}`")).collect();
+    format!("{} {}", if names.len() == 1 { "store" } else { "stores" }, names.join(", "))
+}
+
+impl SourceError {
+    /// Whether it was looked, and the answer is no.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            Self::NoSuchBackup { .. } | Self::NothingBefore { .. } | Self::NoBackup { .. } => true,
+            Self::Retrieve(error) => error.is_damage(),
+            Self::Unpack { source, .. } => matches!(source, UnpackError::Damaged { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether another copy of the backup may be had although this one was not: it is damaged, or its store is away.
+    pub fn is_of_one_copy(&self) -> bool {
+        match self {
+            Self::Retrieve(error) => error.is_damage() || matches!(error, RetrieveError::Store { .. }),
+            _ => false,
+        }
+    }
+
+    /// What a person can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSuchBackup { .. } | Self::NothingBefore { .. } => {
+                Some("`holdfast list` shows what is there".to_owned())
+            }
+            Self::NoBackup { .. } => Some("make one with `holdfast backup`".to_owned()),
+            Self::Catalog { source, .. } => source.hint(),
+            Self::Retrieve(error) => error.hint(),
+            Self::Unpack { source, .. } => source.hint(),
+            Self::File { .. } => Some("name a snapshot file, the id of a backup, or `latest`".to_owned()),
+            Self::Scratch { .. } => {
+                Some("it must be writable and have room for the whole unpacked snapshot".to_owned())
+            }
+        }
+    }
+}
+
+/// A moment in the life of a cluster.
+#[derive(Debug, Clone, Copy)]
+pub enum Point {
+    /// By the clock: when a backup was begun.
+    Time(Timestamp),
+    /// By etcd's count: the newest revision in a backup.
+    Revision(i64),
+}
+
+/// Finds the backup that is nearest to a point, at it or before.
+///
+/// # Errors
+/// When there is none, or it cannot be read. A store that cannot be listed counts only when no other has one.
+pub async fn nearest(stores: &[NamedStore], point: Point) -> Result<Found, SourceError> {
+    let mut nearest: Option<BackupId> = None;
+    let mut passed_over = Vec::new();
+    let mut failure = None;
+    for named in stores {
+        match catalog::ids(named.store.as_ref()).await {
+            Ok(ids) => {
+                let fits = |id: &BackupId| match point {
+                    Point::Time(time) => id.time() <= time,
+                    Point::Revision(revision) => id.revision() <= revision,
+                };
+                let key = |id: &BackupId| match point {
+                    Point::Time(_) => (0, id.clone()),
+                    Point::Revision(_) => (id.revision(), id.clone()),
+                };
+                let best = ids.into_iter().chain(nearest.take()).filter(fits).max_by_key(key);
+                nearest = best;
+            }
+            Err(source) => {
+                passed_over.push(format!("store `{}`: {}", named.name, with_causes(&source)));
+                failure = Some(SourceError::Catalog { name: named.name.clone(), source });
+            }
+        }
+    }
+    let names = || stores.iter().map(|named| named.name.clone()).collect();
+    let Some(id) = nearest else {
+        return Err(failure.unwrap_or_else(|| SourceError::NothingBefore { stores: names() }));
+    };
+    let found = find(stores, &id).await?;
+    Ok(Found { passed_over, ..found })
+}
+
+/// Finds one backup by its id, in the first store that has it.
+///
+/// # Errors
+/// When no store has it. A store that cannot be read counts only when no other has it.
+pub async fn find(stores: &[NamedStore], id: &BackupId) -> Result<Found, SourceError> {
+    let mut failure = None;
+    for named in stores {
+        match find_in(named, id).await {
+            Ok(Some(entry)) => return Ok(Found { named: named.clone(), entry, passed_over: Vec::new() }),
+            Ok(None) => {}
+            Err(source) => failure = Some(SourceError::Catalog { name: named.name.clone(), source }),
+        }
+    }
+    let stores = stores.iter().map(|named| named.name.clone()).collect();
+    Err(failure.unwrap_or(SourceError::NoSuchBackup { id: id.clone(), stores }))
+}
+
+/// The same backup in the next store that has it. Stores that cannot be read are passed over.
+pub async fn next_copy(stores: &[NamedStore], found: &Found) -> Option<Found> {
+    let after = stores.iter().skip_while(|named| named.name != found.named.name).skip(1);
+    for named in after {
+        if let Ok(Some(entry)) = find_in(named, &found.entry.manifest.id).await {
+            return Some(Found { named: named.clone(), entry, passed_over: Vec::new() });
+        }
+    }
+    None
+}
+
+async fn find_in(named: &NamedStore, id: &BackupId) -> Result<Option<Entry>, CatalogError> {
+    let Some(manifest) = catalog::manifest(named.store.as_ref(), id).await? else { return Ok(None) };
+    let records = catalog::records(named.store.as_ref(), id).await?;
+    let pins = catalog::pins(named.store.as_ref(), id).await?;
+    Ok(Some(Entry { manifest, records, pins }))
+}
+
+/// Finds the newest backup over all stores.
+///
+/// # Errors
+/// When there is none. Stores and manifests that cannot be read are passed over and named: an older backup that reads is worth more at
+/// such a time than an error.
+pub async fn latest(stores: &[NamedStore]) -> Result<Found, SourceError> {
+    let mut newest: Option<Found> = None;
+    let mut passed_over = Vec::new();
+    let mut failure = None;
+    for named in stores {
+        let listing = match catalog::list(named.store.as_ref()).await {
+            Ok(listing) => listing,
+            Err(source) => {
+                passed_over.push(format!("store `{}`: {}", named.name, with_causes(&source)));
+                failure = Some(SourceError::Catalog { name: named.name.clone(), source });
+                continue;
+            }
+        };
+        for error in listing.unreadable {
+            passed_over.push(format!("in store `{}`: {}", named.name, with_causes(&error)));
+            failure = Some(SourceError::Catalog { name: named.name.clone(), source: error });
+        }
+        if let Some(entry) = listing.entries.into_iter().next_back()
+            && newest.as_ref().is_none_or(|newest| newest.entry.manifest.id < entry.manifest.id)
+        {
+            newest = Some(Found { named: named.clone(), entry, passed_over: Vec::new() });
+        }
+    }
+    let stores = stores.iter().map(|named| named.name.clone()).collect();
+    let newest = newest.ok_or_else(|| failure.unwrap_or(SourceError::NoBackup { stores }))?;
+    Ok(Found { passed_over, ..newest })
+}
+
+/// A plain snapshot file. One that was unpacked for this is removed when the value goes.
+pub struct LocalFile {
+    path: PathBuf,
+    /// Of an unpacked file: the handle that holds it, so that no sweep takes it away.
+    temporary: Option<File>,
+}
+
+impl LocalFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for LocalFile {
+    fn drop(&mut self) {
+        if self.temporary.is_some() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Fetches and unpacks a backup into `directory` (created if missing), with its digests compared.
+pub async fn unpack_backup(
+    found: &Found,
+    identities: &[Identity],
+    directory: &Path,
+    name: &str,
+    progress: &dyn Progress,
+) -> Result<LocalFile, SourceError> {
+    let (target, file) = temporary_in(directory, name)?;
+    let manifest = &found.entry.manifest;
+    let target_path = target.path.clone();
+    retrieve::retrieve(found.named.store.as_ref(), manifest, identities, &target_path, file, progress)
+        .await?;
+    Ok(target)
+}
+
+/// A snapshot file given by a person: used where it lies when it is plain, unpacked into `directory` when it is packed.
+pub async fn open_file(
+    path: &Path,
+    identities: &[Identity],
+    directory: &Path,
+    name: &str,
+) -> Result<LocalFile, SourceError> {
+    let unreadable = |source| SourceError::File { path: path.to_owned(), source };
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_dir() {
+        return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+    }
+    (&file).take(HEAD_BYTES).read_to_end(&mut head).map_err(unreadable)?;
+    if !pack::is_packed(&head) {
+        return Ok(LocalFile { path: path.to_owned(), temporary: None });
+    }
+    let (target, file) = temporary_in(directory, name)?;
+    let (from, to, identities) = (path.to_owned(), target.path.clone(), identities.to_vec());
+    let unpacking = tokio::task::spawn_blocking(move || unpack_file(&from, &to, file, &identities)).await;
+    unpacking.unwrap_or_else(|error| Err(unreadable(io::Error::other(error))))?;
+    Ok(target)
+}
+
+fn unpack_file(from: &Path, to: &Path, mut file: File, identities: &[Identity]) -> Result<(), SourceError> {
+    let unpack_failed = |source| SourceError::Unpack { path: from.to_owned(), source };
+    let source = File::open(from).map_err(|source| SourceError::File { path: from.to_owned(), source })?;
+    let mut plain = pack::unpack(source, identities).map_err(unpack_failed)?;
+    let scratch_failed = |source| SourceError::Scratch { path: to.to_owned(), source };
+    match io::copy(&mut plain, &mut file) {
+        Ok(_) => Ok(()),
+        Err(source) if source.kind() == io::ErrorKind::StorageFull => Err(scratch_failed(source)),
+        Err(source) => Err(unpack_failed(UnpackError::Damaged { layer: "packed", source })),
+    }
+}
+
+/// What the names of unpacked files begin with.
+const TEMPORARY_PREFIX: &str = ".holdfast-";
+
+/// A new, held file, and a second handle to write it with. What killed commands left in the directory is taken away first.
+fn temporary_in(directory: &Path, name: &str) -> Result<(LocalFile, File), SourceError> {
+    let path = directory.join(format!("{TEMPORARY_PREFIX}{name}{SCRATCH_SUFFIX}"));
+    let make = || {
+        atomic::create_directory(directory)?;
+        for entry in std::fs::read_dir(directory)?.flatten() {
+            let name = entry.file_name();
+            let ours = name
+                .to_str()
+                .is_some_and(|name| name.starts_with(TEMPORARY_PREFIX) && name.ends_with(SCRATCH_SUFFIX));
+            if ours {
+                atomic::remove_if_abandoned(&entry.path())?;
+            }
+        }
+        let file = atomic::create_file(&path)?;
+        atomic::hold(&file)?;
+        Ok((file.try_clone()?, file))
+    };
+    let (writing, held) =
+        make().map_err(|source| SourceError::Scratch { path: directory.to_owned(), source })?;
+    Ok((LocalFile { path, temporary: Some(held) }, writing))
+}

@@ -1,0 +1,289 @@
+//! Brings a store what it missed, from another that has it: bytes as they are stored, so that no key is needed.
+//!
+//! The data comes first, its digest compared on the way and read back, then the signature and records, the manifest last. An
+//! object that is there already and right is not sent again: a copy that was interrupted goes on where it stopped, object by object.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::{self, BackupId, CatalogError, Entry, Listing, Manifest};
+use crate::pack::hex;
+use crate::pipeline::store::{NamedStore, with_causes};
+use crate::progress::Progress;
+use crate::prune;
+use crate::retain::{self, Policy, Reason};
+use crate::store::{self, ByteStream, ObjectPath, Store, StoreError};
+
+/// What one store got.
+#[derive(Debug, Serialize)]
+pub struct Synced {
+    /// The store.
+    pub store: String,
+    /// Backups that it did not have and has now.
+    pub copied: Vec<Copied>,
+    /// Backups that it lacks and its retention rules would not keep.
+    pub not_wanted: Vec<BackupId>,
+    /// What could not be brought, and why.
+    pub errors: Vec<String>,
+}
+
+/// One backup that was brought.
+#[derive(Debug, Clone, Serialize)]
+pub struct Copied {
+    /// The backup.
+    pub backup: BackupId,
+    /// The store that it came from.
+    pub from: String,
+    /// Bytes of its data; 0 when these were there already.
+    pub sent_bytes: u64,
+}
+
+/// Why a backup could not be copied.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// A store, or the catalog in it.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The target holds another backup under this id.
+    #[error("there is another backup of this id in the target: its data has sha256 {found}, not {expected}")]
+    Conflict {
+        /// The digest in the target's manifest.
+        found: String,
+        /// The digest in the source's manifest.
+        expected: String,
+    },
+    /// What arrived is not what was sent.
+    #[error("`{path}` reads back with sha256 {found}, its manifest says {expected}")]
+    ReadBack {
+        /// The object.
+        path: ObjectPath,
+        /// What lies there.
+        found: String,
+        /// What should.
+        expected: String,
+    },
+}
+
+impl From<StoreError> for SyncError {
+    fn from(error: StoreError) -> Self {
+        Self::Catalog(error.into())
+    }
+}
+
+/// A store that is to get what it lacks.
+pub struct Target<'a> {
+    /// The store.
+    pub named: &'a NamedStore,
+    /// Its retention rules: what these would remove is not brought.
+    pub policy: Option<&'a Policy>,
+}
+
+/// Brings `target` what it lacks and any of `sources` has. The first that has it is read; when that fails, the next.
+pub async fn sync(
+    target: &Target<'_>,
+    sources: &[NamedStore],
+    now: Timestamp,
+    progress: &dyn Progress,
+    cancel: &CancellationToken,
+) -> Synced {
+    let name = &target.named.name;
+    let mut synced =
+        Synced { store: name.clone(), copied: Vec::new(), not_wanted: Vec::new(), errors: Vec::new() };
+    // A store that is not there yet is made, as a backup would make it.
+    let asked = async {
+        target.named.store.probe().await?;
+        catalog::ids(target.named.store.as_ref()).await
+    };
+    let there = match asked.await {
+        Ok(there) => there,
+        Err(error) => {
+            synced.errors.push(with_causes(&error));
+            return synced;
+        }
+    };
+    let mut missing: BTreeMap<BackupId, Vec<&NamedStore>> = BTreeMap::new();
+    for source in sources.iter().filter(|source| source.name != *name) {
+        match catalog::ids(source.store.as_ref()).await {
+            Ok(ids) => {
+                for id in ids.into_iter().filter(|id| !there.contains(id)) {
+                    missing.entry(id).or_default().push(source);
+                }
+            }
+            Err(error) => synced.errors.push(format!("store `{}`: {}", source.name, with_causes(&error))),
+        }
+    }
+    if let (Some(policy), false) = (target.policy, missing.is_empty())
+        && let Err(error) = leave_out_unwanted(target, policy, now, &mut missing, &mut synced).await
+    {
+        synced.errors.push(with_causes(&error));
+        return synced;
+    }
+    for (id, holders) in missing {
+        if cancel.is_cancelled() {
+            synced.errors.push("stopped before the end".to_owned());
+            return synced;
+        }
+        match copy_from_any(target.named, &id, &holders, now, progress).await {
+            Ok(copied) => synced.copied.push(copied),
+            Err(errors) => synced.errors.extend(errors),
+        }
+    }
+    synced
+}
+
+/// What the rules would remove again at once stays away.
+async fn leave_out_unwanted(
+    target: &Target<'_>,
+    policy: &Policy,
+    now: Timestamp,
+    missing: &mut BTreeMap<BackupId, Vec<&NamedStore>>,
+    synced: &mut Synced,
+) -> Result<(), CatalogError> {
+    let mut together: Listing = catalog::list(target.named.store.as_ref()).await?;
+    for (id, holders) in missing.iter() {
+        for source in holders {
+            // One that cannot be read here is told of when it is copied.
+            if let Ok(Some(manifest)) = catalog::manifest(source.store.as_ref(), id).await {
+                let records = catalog::records(source.store.as_ref(), id).await.unwrap_or_default();
+                let pins = catalog::pins(source.store.as_ref(), id).await.unwrap_or_default();
+                together.entries.push(Entry { manifest, records, pins });
+                break;
+            }
+        }
+    }
+    // That nothing goes while the newest is unproved is no reason to bring what the rules have removed.
+    let wanted = |decision: &retain::Decision| {
+        decision.keep && decision.reasons.iter().any(|reason| *reason != Reason::NewestUnproved)
+    };
+    let decisions = retain::plan(&prune::candidates(&together), policy, now);
+    let unwanted: BTreeSet<BackupId> =
+        decisions.into_iter().filter(|decision| !wanted(decision)).map(|decision| decision.id).collect();
+    synced.not_wanted = missing.keys().filter(|id| unwanted.contains(id)).cloned().collect();
+    missing.retain(|id, _| !unwanted.contains(id));
+    Ok(())
+}
+
+async fn copy_from_any(
+    target: &NamedStore,
+    id: &BackupId,
+    holders: &[&NamedStore],
+    now: Timestamp,
+    progress: &dyn Progress,
+) -> Result<Copied, Vec<String>> {
+    let mut errors = Vec::new();
+    for source in holders {
+        match copy(source.store.as_ref(), target.store.as_ref(), id, now, progress).await {
+            Ok(sent_bytes) => {
+                return Ok(Copied { backup: id.clone(), from: source.name.clone(), sent_bytes });
+            }
+            Err(error) => {
+                errors.push(format!("backup `{id}` from store `{}`: {}", source.name, with_causes(&error)));
+            }
+        }
+    }
+    Err(errors)
+}
+
+/// Copies one backup. Returns the bytes of data sent.
+pub async fn copy(
+    source: &dyn Store,
+    target: &dyn Store,
+    id: &BackupId,
+    now: Timestamp,
+    progress: &dyn Progress,
+) -> Result<u64, SyncError> {
+    let gone = || StoreError::NotFound { path: catalog::manifest_path(id).to_string() };
+    let manifest = catalog::manifest(source, id).await?.ok_or_else(gone)?;
+    catalog::claim(target, &manifest.cluster, now).await?;
+    if let Some(held) = catalog::manifest(target, id).await? {
+        if held.stored.sha256 == manifest.stored.sha256 {
+            return Ok(0);
+        }
+        let (found, expected) = (held.stored.sha256, manifest.stored.sha256);
+        return Err(SyncError::Conflict { found, expected });
+    }
+    let sent_bytes = copy_data(source, target, &manifest, progress).await?;
+    let last = catalog::manifest_path(id);
+    for prefix in catalog::beside(id) {
+        for object in store::list_all(source, &prefix).await? {
+            if object.path != last && object.path != manifest.stored.path {
+                copy_small(source, target, &object.path).await?;
+            }
+        }
+    }
+    copy_small(source, target, &last).await?;
+    Ok(sent_bytes)
+}
+
+async fn copy_data(
+    source: &dyn Store,
+    target: &dyn Store,
+    manifest: &Manifest,
+    progress: &dyn Progress,
+) -> Result<u64, SyncError> {
+    let stored = &manifest.stored;
+    if target.head(&stored.path).await?.is_some() {
+        // Left by a copy that was interrupted, as no manifest names it yet.
+        let (_, found) = store::digest(target, &stored.path, |_| ()).await?;
+        if found == stored.sha256 {
+            return Ok(0);
+        }
+        target.delete(&stored.path).await?;
+    }
+    progress.start("copy", Some(stored.size_bytes));
+    let body = source.get(&stored.path, None).await?;
+    let sent = target.put(&stored.path, compared(body, stored.sha256.clone())).await;
+    progress.advance(stored.size_bytes);
+    progress.finish();
+    let sent_bytes = sent?;
+    let (_, found) = store::digest(target, &stored.path, |_| ()).await?;
+    if found == stored.sha256 {
+        return Ok(sent_bytes);
+    }
+    target.delete(&stored.path).await?;
+    Err(SyncError::ReadBack { path: stored.path.clone(), found, expected: stored.sha256.clone() })
+}
+
+/// A stream that ends in an error when its digest is another: what is damaged does not arrive.
+fn compared(body: ByteStream, expected: String) -> ByteStream {
+    let state = Some((body, Sha256::new(), expected));
+    Box::pin(futures::stream::unfold(state, |state| async move {
+        let (mut body, mut digest, expected) = state?;
+        match body.next().await {
+            Some(Ok(chunk)) => {
+                digest.update(&chunk);
+                Some((Ok(chunk), Some((body, digest, expected))))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            None => {
+                let found = hex(&digest.finalize());
+                let damaged = (found != expected).then(|| {
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("the source is damaged: sha256 {found}, its manifest says {expected}"),
+                    )
+                });
+                damaged.map(|error| (Err::<Bytes, _>(error), None))
+            }
+        }
+    }))
+}
+
+/// A document as it is, byte for byte. One that is there already was copied before.
+async fn copy_small(source: &dyn Store, target: &dyn Store, path: &ObjectPath) -> Result<(), SyncError> {
+    let bytes = store::read_small(source, path, catalog::MAX_DOCUMENT_BYTES).await?;
+    match target.put(path, store::body(bytes)).await {
+        Ok(_) | Err(StoreError::Exists { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! An HTTP relay on loopback in front of a real server. It writes down the head of every request, and breaks those that a
+//! test picks: answers in the server's place, cuts what goes or comes, loses the answer, or falls silent.
+//!
+//! It knows just enough HTTP/1.1 for that: each connection carries one request.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// Longest head of a request.
+const MAX_HEAD_BYTES: u64 = 64 << 10;
+
+/// A request as it came over the wire.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Counted from 0, over all requests.
+    pub index: usize,
+    /// `PUT`.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The header lines, as they came.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Request {
+    /// A header's value; names are in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Is it a part of an upload?
+    pub fn is_part(&self) -> bool {
+        self.method == "PUT" && self.target.contains("partNumber=")
+    }
+
+    /// Does it complete an upload?
+    pub fn is_completion(&self) -> bool {
+        self.method == "POST" && self.target.contains("uploadId=")
+    }
+
+    /// Is it an object in one request?
+    pub fn is_whole(&self) -> bool {
+        self.method == "PUT" && !self.target.contains("partNumber=")
+    }
+
+    /// Does it ask for bytes of an object?
+    pub fn is_range(&self) -> bool {
+        self.method == "GET" && self.header("range").is_some()
+    }
+}
+
+/// What happens to a request.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// The server never sees it; this is answered.
+    Answer(u16, String),
+    /// The server gets so many bytes of its body, then both connections end.
+    CutRequest(u64),
+    /// So many bytes of the answer come, its head included, then the connection ends.
+    CutAnswer(u64),
+    /// The server does it, but its answer is lost.
+    LoseAnswer,
+    /// Nothing comes back until the client gives up.
+    Silence,
+}
+
+impl Fault {
+    /// An error as S3 words it.
+    pub fn error(status: u16, code: &str) -> Fault {
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>said by the relay</Message></Error>"
+        );
+        Fault::Answer(status, body)
+    }
+}
+
+type Pick = dyn Fn(&Request) -> Fault + Send + Sync;
+
+struct Shared {
+    server: u16,
+    pick: Box<Pick>,
+    requests: Mutex<Vec<Request>>,
+    over: AtomicBool,
+}
+
+/// A running relay.
+pub struct Relay {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+impl Relay {
+    /// Relays to a port on loopback; `pick` says what happens to each request.
+    pub fn to(server: u16, pick: impl Fn(&Request) -> Fault + Send + Sync + 'static) -> Relay {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port on loopback is free");
+        let port = listener.local_addr().expect("a listener has an address").port();
+        let shared = Arc::new(Shared {
+            server,
+            pick: Box::new(pick),
+            requests: Mutex::default(),
+            over: AtomicBool::new(false),
+        });
+        let served = Arc::clone(&shared);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                if served.over.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (Ok(client), shared) = (client, Arc::clone(&served)) else { continue };
+                // A broken connection is what this is for.
+                thread::spawn(move || drop(relay(&shared, client)));
+            }
+        });
+        Relay { port, shared }
+    }
+
+    /// Its URL.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.requests.lock().expect("no relay has panicked").clone()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        // Wakes the listener up, which then ends.
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+    }
+}
+
+fn relay(shared: &Shared, client: TcpStream) -> io::Result<()> {
+    let mut reader = BufReader::new(client.try_clone()?);
+    let mut client = client;
+    let Some(request) = read_head(&mut reader, shared)? else { return Ok(()) };
+    let length: u64 = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let fault = (shared.pick)(&request);
+    if let Fault::Silence = fault {
+        // Until the client gives up.
+        io::copy(&mut reader, &mut io::sink())?;
+        return Ok(());
+    }
+    if request.header("expect").is_some() {
+        client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    if let Fault::Answer(status, body) = &fault {
+        io::copy(&mut (&mut reader).take(length), &mut io::sink())?;
+        // A client believes the date of an answer, and signs by it from then on: it is told only where that is the point.
+        let date = if body.contains("Skewed") { "Date: Fri, 01 Jan 2010 00:00:00 GMT\r\n" } else { "" };
+        let body = if request.method == "HEAD" { "" } else { body };
+        return write!(
+            client,
+            "HTTP/1.1 {status} Fault\r\nConnection: close\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n{date}x-amz-request-id: RELAY\r\n\r\n{body}",
+            body.len()
+        );
+    }
+    let mut server = TcpStream::connect(("127.0.0.1", shared.server))?;
+    let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
+    for (name, value) in &request.headers {
+        if !["connection", "expect"].contains(&name.to_lowercase().as_str()) {
+            // Writing into a string does not fail.
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
+    }
+    head.push_str("Connection: close\r\n\r\n");
+    server.write_all(head.as_bytes())?;
+    let sent = if let Fault::CutRequest(most) = fault { length.min(most) } else { length };
+    io::copy(&mut (&mut reader).take(sent), &mut server)?;
+    match fault {
+        Fault::CutRequest(_) => {
+            server.shutdown(Shutdown::Both)?;
+            client.shutdown(Shutdown::Both)
+        }
+        Fault::LoseAnswer => {
+            io::copy(&mut server, &mut io::sink())?;
+            client.shutdown(Shutdown::Both)
+        }
+        Fault::CutAnswer(most) => {
+            io::copy(&mut server.take(most), &mut client)?;
+            client.shutdown(Shutdown::Both)
+        }
+        _ => {
+            io::copy(&mut server, &mut client)?;
+            client.shutdown(Shutdown::Write)
+        }
+    }
+}
+
+/// Reads a request up to its body, and writes it down. None when the client sent nothing.
+fn read_head(reader: &mut BufReader<TcpStream>, shared: &Shared) -> io::Result<Option<Request>> {
+    let mut lines = Vec::new();
+    let mut limited = reader.take(MAX_HEAD_BYTES);
+    loop {
+        let mut line = String::new();
+        if limited.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let line = line.trim_end();
+        if line.is_empty() {
+            break;
+        }
+        lines.push(line.to_owned());
+    }
+    let mut words = lines.first().map(String::as_str).unwrap_or_default().split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let headers = lines.iter().skip(1).filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let mut requests = shared.requests.lock().expect("no relay has panicked");
+    let request =
+        Request { index: requests.len(), method: method.to_owned(), target: target.to_owned(), headers };
+    requests.push(request.clone());
+    Ok(Some(request))
+}
