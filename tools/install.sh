@@ -52,25 +52,33 @@ has_rights() { [ "$(id -u)" = 0 ] || { have sudo && { sudo -n true 2>/dev/null |
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
-# install_package APT DNF APK BREW: installs the one for this system ("-" where there is none).
+# install_package APT DNF APK BREW: installs the one for this system ("-" where there is none; several names in one word,
+# with spaces between).
 install_package() {
-    local manager
+    local manager names
     manager=$(package_manager)
     # Homebrew refuses to run as root and needs no rights.
     [ "$manager" = brew ] || has_rights || return 1
     case $manager in
+        apt-get) names=$1 ;;
+        dnf) names=$2 ;;
+        apk) names=$3 ;;
+        brew) names=$4 ;;
+        *) return 1 ;;
+    esac
+    [ "$names" != - ] || return 1
+    say "installing the package $names"
+    # shellcheck disable=SC2086 # a list of package names
+    case $manager in
         apt-get)
-            [ "$1" != - ] || return 1
-            say "installing the package $1"
-            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1" >&2 && return
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $names >&2 && return
             # The lists may be missing, as on a fresh machine, or old.
             as_root apt-get update >&2 &&
-                as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1" >&2
+                as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $names >&2
             ;;
-        dnf) [ "$2" != - ] && say "installing the package $2" && as_root dnf install -y "$2" >&2 ;;
-        apk) [ "$3" != - ] && say "installing the package $3" && as_root apk add "$3" >&2 ;;
-        brew) [ "$4" != - ] && say "installing the package $4" && brew install "$4" >&2 ;;
-        *) return 1 ;;
+        dnf) as_root dnf install -y $names >&2 ;;
+        apk) as_root apk add $names >&2 ;;
+        brew) brew install $names >&2 ;;
     esac
 }
 
@@ -184,9 +192,20 @@ set_up_wasm_target() {
     (cd "$here" && rustup target add wasm32-wasip2 >&2)
 }
 
+# Does it find the definitions that come with it? On some systems they are a package of their own.
+protoc_works() {
+    local scratch works=1
+    scratch=$(mktemp -d)
+    printf 'syntax = "proto3";\nimport "google/protobuf/descriptor.proto";\n' >"$scratch/probe.proto"
+    if PATH=$PATH:$tools/bin protoc -I "$scratch" --descriptor_set_out=/dev/null "$scratch/probe.proto" 2>/dev/null; then works=0; fi
+    rm -rf "$scratch"
+    return "$works"
+}
+
 set_up_protoc() {
-    if have protoc || [ -x "$tools/bin/protoc" ]; then return; fi
-    install_package protobuf-compiler protobuf-compiler protobuf-dev protobuf && return
+    if protoc_works; then return; fi
+    install_package "protobuf-compiler libprotobuf-dev" "protobuf-compiler protobuf-devel" "protoc protobuf-dev" protobuf &&
+        protoc_works && return
     # Without the rights to install: Debian's files, laid out here, with the libraries they need.
     if [ "$(package_manager)" = apt-get ] && apt_lists protobuf-compiler; then
         local libraries
@@ -202,11 +221,11 @@ own=$(cd "$(dirname "$0")/../protoc" && pwd)
 LD_LIBRARY_PATH=$(echo "$own"/usr/lib/*-linux-*) exec "$own/usr/bin/protoc" "$@"
 WRAPPER
             chmod +x "$tools/bin/protoc"
-            return
+            protoc_works && return
         fi
     fi
-    die "\`protoc\` is not installed" \
-        "install it (apt-get install protobuf-compiler, dnf install protobuf-compiler, brew install protobuf), then run this again"
+    die "\`protoc\`, with the definitions below google/protobuf, is not installed" \
+        "install it (apt-get install protobuf-compiler libprotobuf-dev, dnf install protobuf-compiler protobuf-devel, brew install protobuf), then run this again"
 }
 
 # Is this an etcd of 3.4 or later, with its etcdctl? Both only say their version here.

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::certificates::{Authority, Identity, Validity};
 use crate::objects::Object;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::tools::{self, Etcd};
 use crate::wait;
 
@@ -411,7 +411,7 @@ impl Cluster {
         }
         command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let Some(input) = input else {
-            return command.stdin(Stdio::null()).output().expect("etcdctl runs");
+            return process::output(&mut command).expect("etcdctl runs");
         };
         let mut child = command.stdin(Stdio::piped()).spawn().expect("etcdctl runs");
         let mut stdin = child.stdin.take().expect("its input is a pipe");

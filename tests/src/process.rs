@@ -1,8 +1,12 @@
 //! A process that a test started: it can be paused, resumed and killed, and ends with the value that stands for it.
 
 use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -11,6 +15,63 @@ use crate::wait;
 /// How much of a log a failed test shows.
 const LOG_TAIL_LINES: usize = 12;
 const LOG_LINE_CHARACTERS: usize = 300;
+
+/// Longest time for a program that is run to its end: a build may be part of it. What takes longer hangs.
+const LONGEST: Duration = Duration::from_mins(15);
+
+/// Runs a command without input to its end, and gives what it wrote.
+///
+/// # Errors
+/// When it cannot be started.
+///
+/// # Panics
+/// When it hangs; it is killed then, and what it wrote is in the message.
+pub fn output(command: &mut Command) -> io::Result<Output> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let stdout = Reading::start(child.stdout.take());
+    let stderr = Reading::start(child.stderr.take());
+    let Some(status) = wait::within(LONGEST, || child.try_wait().transpose()) else {
+        let _ = child.kill();
+        let _ = child.wait();
+        // Not to its end: a child of the child's may still hold the pipe.
+        let (stdout, stderr) = (stdout.so_far(), stderr.so_far());
+        panic!("{command:?} has not ended after {LONGEST:?}; it wrote:\n{stdout}{stderr}");
+    };
+    Ok(Output { status: status?, stdout: stdout.into_whole(), stderr: stderr.into_whole() })
+}
+
+/// A pipe that is read on a thread of its own, so that a program that writes much to two of them never waits for us.
+struct Reading {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reading {
+    fn start(pipe: Option<impl Read + Send + 'static>) -> Reading {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&bytes);
+        let thread = pipe.map(|mut pipe| {
+            thread::spawn(move || {
+                let mut chunk = vec![0; 64 << 10];
+                while let Ok(length @ 1..) = pipe.read(&mut chunk) {
+                    into.lock().expect("nobody panics while holding it").extend_from_slice(&chunk[..length]);
+                }
+            })
+        });
+        Reading { bytes, thread }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().expect("nobody panics while holding it")).into_owned()
+    }
+
+    fn into_whole(mut self) -> Vec<u8> {
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("reading a pipe does not panic");
+        }
+        std::mem::take(&mut self.bytes.lock().expect("nobody panics while holding it"))
+    }
+}
 
 /// A running program whose output goes to a file.
 pub struct Process {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::cluster::{Cluster, PASSWORD, temporary_directory};
 use crate::plugins;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::{s3, tools};
 
 /// One operator's machine.
@@ -369,8 +369,7 @@ pub fn finish(command: &mut Command) -> Output {
     for argument in command.get_args() {
         let _ = write!(text, " {}", argument.to_string_lossy());
     }
-    let output =
-        command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{text} does not run: {error}"));
+    let output = process::output(command).unwrap_or_else(|error| panic!("{text} does not run: {error}"));
     Output {
         command: text,
         code: output.status.code(),

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::process;
+
 /// The repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie inside the repository")
@@ -123,10 +125,7 @@ pub fn target_directory() -> PathBuf {
 /// # Panics
 /// When it fails; its output is in the message.
 pub fn run(command: &mut Command) -> Vec<u8> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?} does not run: {error}"));
+    let output = process::output(command).unwrap_or_else(|error| panic!("{command:?} does not run: {error}"));
     assert!(
         output.status.success(),
         "{command:?} failed ({}):\n{}{}",

@@ -34,6 +34,57 @@ fn the_example_configuration_is_sound() {
 }
 
 #[test]
+fn the_configuration_in_the_daemonset_is_sound() {
+    let directory = temporary_directory();
+    let manifest = fs::read_to_string(tools::root().join("examples/kubernetes/daemonset.yaml"))
+        .expect("the example is there");
+    // The block below the key, as YAML reads it: up to the first line that stands further left.
+    let config: String = manifest
+        .lines()
+        .skip_while(|line| *line != "  holdfast.toml: |")
+        .skip(1)
+        .take_while(|line| line.is_empty() || line.starts_with("    "))
+        .map(|line| format!("{}\n", line.get(4..).unwrap_or_default()))
+        .collect();
+    let authority = holdfast_tests::Authority::new(&directory.path().join("pki"));
+    let client = authority.issue("client", holdfast_tests::Validity::Valid);
+    let root = directory.path().display();
+    fs::create_dir_all(directory.path().join("plugins")).expect("a folder can be made");
+    let config = config
+        .replace("/pki/ca.crt", &authority.certificate().display().to_string())
+        .replace("/pki/healthcheck-client.crt", &client.certificate.display().to_string())
+        .replace("/pki/healthcheck-client.key", &client.key.display().to_string())
+        .replace("/var/lib/holdfast/", &format!("{root}/lib/"))
+        .replace("/etc/holdfast/plugins", &format!("{root}/plugins"))
+        .replace("/tmp/holdfast", &format!("{root}/cache"));
+    assert!(config.contains("[cluster]"), "no configuration was found in the example:\n{config}");
+    let file = directory.path().join("holdfast.toml");
+    fs::write(&file, config).expect("a file can be written");
+    holdfast(&["--config", &file.display().to_string(), "config", "check"]).exits(0);
+}
+
+/// systemd reads a unit without being the system's own service manager; where it is not installed there is no other judge.
+#[test]
+fn the_unit_is_sound() {
+    let verifier = "systemd-analyze";
+    if Command::new(verifier).arg("--version").output().is_err() {
+        tools::tell("the systemd unit is not judged: systemd-analyze is not installed");
+        return;
+    }
+    let directory = temporary_directory();
+    let unit = fs::read_to_string(tools::root().join("examples/systemd/holdfast.service"))
+        .expect("the example is there")
+        .replace("/usr/local/bin/holdfast", &tools::holdfast().display().to_string());
+    let file = directory.path().join("holdfast.service");
+    fs::write(&file, unit).expect("a file can be written");
+    let output = finish(Command::new(verifier).args(["verify", "--man=no"]).arg(&file));
+    output.exits(0);
+    // What it does not understand it only remarks upon.
+    let said = output.stderr.lines().filter(|line| line.contains("holdfast.service")).count();
+    assert_eq!(said, 0, "{output}");
+}
+
+#[test]
 fn the_quickstart_works_twice() {
     let home = temporary_directory();
     let quickstart = || {

@@ -7,7 +7,7 @@ use std::process::Command;
 use holdfast_tests::cluster::temporary_directory;
 use holdfast_tests::objects::Object;
 use holdfast_tests::site::{finish, holdfast, sha256};
-use holdfast_tests::{Cluster, Site, objects, tools};
+use holdfast_tests::{Cluster, Site, objects, process, tools};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -40,7 +40,7 @@ fn truth(name: &str) -> Value {
 fn bytes(arguments: &[&str]) -> Vec<u8> {
     let mut command = Command::new(tools::holdfast());
     command.args(arguments).env_remove("HOLDFAST_CONFIG");
-    command.output().expect("holdfast runs").stdout
+    process::output(&mut command).expect("holdfast runs").stdout
 }
 
 #[test]
