@@ -1,16 +1,22 @@
 //! The topology: builds every part from the config, starts tasks, owns shutdown. The only file that sees all.
 
+mod plugins;
+mod reload;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_snapshot::Outcome;
-use holdfast_runtime::{HostOptions, Limits, PluginHost, PluginOptions, Registry, StartError};
+use holdfast_runtime::{Registry, StartError};
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Chain, Config, PluginsConfig, RecipientsError, StepKind, StoreConfig};
+pub use self::plugins::{check_plugins, host_options, plugins_for};
+use self::reload::Live;
+use crate::config::{Chain, Config, RecipientsError, StoreConfig};
 use crate::pack::{self, Identity, UnpackError};
 use crate::pipeline::single_flight::{SingleFlight, SingleFlightError};
 use crate::pipeline::store::{NamedStore, with_causes};
@@ -18,7 +24,6 @@ use crate::pipeline::{self, BackupError, Job, Report, verify};
 use crate::progress::Silent;
 use crate::prune;
 use crate::retain::Policy;
-use crate::schedule::Schedule;
 use crate::secret::SecretError;
 use crate::session::Clock;
 use crate::store::{DirectoryStore, LimitedStore, S3Store, Store};
@@ -74,21 +79,6 @@ pub fn chains(config: &Config, names: &[String]) -> Vec<Chain> {
     if chains.is_empty() { vec![verify::default_chain()] } else { chains }
 }
 
-/// Whether any of the chains needs the plugin host.
-fn wants_plugins(chains: &[Chain]) -> bool {
-    chains.iter().flat_map(|chain| &chain.steps).any(|step| matches!(step.kind, StepKind::Plugin { .. }))
-}
-
-/// The plugins for one command: loaded once. Chains without plugins do not start the host.
-pub async fn plugins_for(config: &Config, chains: &[Chain]) -> Result<Arc<Registry>, StartError> {
-    if !wants_plugins(chains) {
-        return Ok(Arc::default());
-    }
-    let host = PluginHost::start(host_options(&config.plugins))?;
-    host.scan().await;
-    Ok(host.registry())
-}
-
 /// The identities that read backups: those of the config, then those given by hand.
 pub fn identities(config: Option<&Config>, given: &[PathBuf]) -> Result<Vec<Identity>, UnpackError> {
     let configured = config.map(|config| config.decrypt.as_slice()).unwrap_or_default();
@@ -117,23 +107,6 @@ impl JobError {
             Self::Secret(error) => error.hint(),
             Self::Recipients(error) => error.hint(),
         }
-    }
-}
-
-/// How the plugin host runs.
-pub fn host_options(plugins: &PluginsConfig) -> HostOptions {
-    let options = plugins.plugins.iter().map(|(name, plugin)| {
-        // Who grants a call more time means time to compute.
-        let cpu = Limits::default().cpu.max(plugin.timeout);
-        let limits =
-            Limits { memory_bytes: plugin.memory_bytes, timeout: plugin.timeout, cpu, ..Limits::default() };
-        (name.clone(), PluginOptions { sha256: plugin.sha256.clone(), limits })
-    });
-    HostOptions {
-        directory: plugins.directory.clone(),
-        cache_directory: plugins.cache.clone(),
-        trust: plugins.trust.clone(),
-        plugins: options.collect(),
     }
 }
 
@@ -171,85 +144,103 @@ pub struct Tally {
 }
 
 /// Runs backups on the schedule until `stop`. What is under way then is finished if it is past its commit, undone if not.
-pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> Result<Tally, AgentError> {
-    let schedule = config.backup.schedule.clone().ok_or(AgentError::NoSchedule)?;
-    let host = Arc::new(PluginHost::start(host_options(&config.plugins))?);
-    if config.plugins.directory.exists() {
-        host.scan().await;
-    }
-    let mut tasks = JoinSet::new();
-    let (watched, until) = (Arc::clone(&host), stop.clone());
-    tasks.spawn(async move { watched.watch(until).await });
-
-    tracing::info!(cluster = config.cluster.name, schedule = %schedule, "the agent has started");
-    let tally = keep_schedule(&config, &schedule, &host, clock, &stop).await;
-    let ended = tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await;
-    if ended.is_err() {
+/// Each time that `reload` gives something, the config is read again, checked, and taken whole or refused whole.
+pub async fn run(
+    config: Config,
+    clock: Clock,
+    reload: mpsc::Receiver<()>,
+    stop: CancellationToken,
+) -> Result<Tally, AgentError> {
+    let live = Live::start(config).await?;
+    tracing::info!(cluster = live.config.cluster.name, schedule = %live.schedule, "the agent has started");
+    let mut keeper = Keeper { live, clock, tally: Tally::default(), running: JoinSet::new() };
+    keeper.keep_schedule(reload, &stop).await;
+    let Keeper { live, tally, .. } = keeper;
+    if tokio::time::timeout(GRACE, live.end()).await.is_err() {
         tracing::warn!("watching the plugin directory did not end in time");
     }
     tracing::info!(?tally, "the agent has stopped");
     Ok(tally)
 }
 
-async fn keep_schedule(
-    config: &Config,
-    schedule: &Schedule,
-    host: &PluginHost,
+/// Starts runs when they are due, one at a time.
+struct Keeper {
+    live: Live,
     clock: Clock,
-    stop: &CancellationToken,
-) -> Tally {
-    let mut tally = Tally::default();
-    let mut running: JoinSet<Result<Report, BackupError>> = JoinSet::new();
-    let mut due = schedule.next_after(clock());
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(ended) = running.join_next() => account(ended, &mut tally),
-            () = sleep_towards(due, clock) => {
-                let now = clock();
-                let Some(time) = due.filter(|due| *due <= now) else { continue };
-                // The next due time counts from now: after a suspended machine one run is made, not one for each hour.
-                due = schedule.next_after(now);
-                if running.is_empty() {
-                    match job(config, host.registry(), clock) {
-                        Ok(job) => {
-                            let cancel = stop.child_token();
-                            let rules = retention(config);
-                            running.spawn(async move {
-                                let report = pipeline::run(&job, &Silent, &cancel).await?;
-                                for synced in catch_up(&job, &rules, &report, &cancel).await {
-                                    tell_of_catch_up(&synced);
-                                }
-                                if report.outcome == Outcome::Passed {
-                                    prune_after(&job, &rules, &cancel).await;
-                                }
-                                Ok(report)
-                            });
-                        }
-                        Err(error) => {
-                            tally.failed += 1;
-                            tracing::error!(error = with_causes(&error), hint = error.hint(), "no backup was made");
-                        }
+    tally: Tally,
+    running: JoinSet<Result<Report, BackupError>>,
+}
+
+impl Keeper {
+    async fn keep_schedule(&mut self, mut reload: mpsc::Receiver<()>, stop: &CancellationToken) {
+        let clock = self.clock;
+        let mut due = self.live.schedule.next_after(clock());
+        // Beside the schedule: plugins may have to be compiled for it.
+        let mut reloading = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ended) = self.running.join_next() => account(ended, &mut self.tally),
+                Some(()) = reload.recv(), if reloading.is_empty() => {
+                    reloading.spawn(self.live.read_again());
+                }
+                Some(read) = reloading.join_next() => {
+                    if self.live.take(read).await {
+                        due = self.live.schedule.next_after(clock());
                     }
-                } else {
-                    tally.skipped += 1;
-                    tracing::warn!(due = %time, skipped = tally.skipped, "skipped: the run before is still under way");
+                }
+                () = sleep_towards(due, clock) => {
+                    let now = clock();
+                    let Some(time) = due.filter(|due| *due <= now) else { continue };
+                    // The next due time counts from now: after a suspended machine one run is made, not one for each hour.
+                    due = self.live.schedule.next_after(now);
+                    if self.running.is_empty() {
+                        self.start_run(stop);
+                    } else {
+                        self.tally.skipped += 1;
+                        tracing::warn!(due = %time, skipped = self.tally.skipped, "skipped: the run before is still under way");
+                    }
+                }
+            }
+        }
+        if !self.running.is_empty() {
+            tracing::info!("stopping: the run under way is finished or undone");
+            match tokio::time::timeout(GRACE, self.running.join_next()).await {
+                Ok(Some(ended)) => account(ended, &mut self.tally),
+                Ok(None) => {}
+                Err(_) => {
+                    tracing::warn!(
+                        "the run under way did not end in time; the next run takes away what it left"
+                    );
                 }
             }
         }
     }
-    if !running.is_empty() {
-        tracing::info!("stopping: the run under way is finished or undone");
-        let ended = tokio::time::timeout(GRACE, running.join_next()).await;
-        match ended {
-            Ok(Some(ended)) => account(ended, &mut tally),
-            Ok(None) => {}
-            Err(_) => {
-                tracing::warn!("the run under way did not end in time; the next run takes away what it left");
+
+    /// Starts a run by the config and the plugins as they are now; it keeps them to its end.
+    fn start_run(&mut self, stop: &CancellationToken) {
+        let config = &self.live.config;
+        match job(config, self.live.plugins(), self.clock) {
+            Ok(job) => {
+                let cancel = stop.child_token();
+                let rules = retention(config);
+                self.running.spawn(async move {
+                    let report = pipeline::run(&job, &Silent, &cancel).await?;
+                    for synced in catch_up(&job, &rules, &report, &cancel).await {
+                        tell_of_catch_up(&synced);
+                    }
+                    if report.outcome == Outcome::Passed {
+                        prune_after(&job, &rules, &cancel).await;
+                    }
+                    Ok(report)
+                });
+            }
+            Err(error) => {
+                self.tally.failed += 1;
+                tracing::error!(error = with_causes(&error), hint = error.hint(), "no backup was made");
             }
         }
     }
-    tally
 }
 
 /// The stores that have retention rules, and these.

@@ -152,6 +152,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// Tells the program that its configuration has changed.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Ends the program at once, as a power cut would.
     pub fn kill(&mut self) {
         // It may have ended by itself.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
@@ -13,6 +14,9 @@ use crate::agent;
 ///
 /// Runs in the foreground. Plugins that are added, changed or removed are taken up without a restart. A run that is due while
 /// another is under way is skipped and counted. SIGTERM and SIGINT finish or undo what is under way, then exit 0.
+///
+/// SIGHUP reads the configuration again and checks it as `holdfast config check` does, except that buckets are not asked. A sound
+/// one is in force from the next run on; of one that is not, nothing is taken, and the log says what is wrong with it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,25 +27,43 @@ pub struct Args {}
 /// Runs the command.
 pub async fn run(_args: &Args, context: &Context) -> Result<ExitCode> {
     let config = context.config()?;
-    agent::run(config, context.now, stop_on_signals()?).await?;
+    let stop = stop_on(&[SignalKind::terminate(), SignalKind::interrupt()])?;
+    agent::run(config, context.now, reload_on_hangup()?, stop).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Gives something at each SIGHUP. Those that come while one is waiting are the same wish.
+fn reload_on_hangup() -> Result<mpsc::Receiver<()>> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let (ask, asked) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            // Full: it is asked already.
+            let _ = ask.try_send(());
+        }
+    });
+    Ok(asked)
 }
 
 /// A token that is cancelled by SIGTERM, SIGINT or SIGHUP (a terminal that went away). A second signal ends the process at once, as everywhere.
 pub(super) fn stop_on_signals() -> Result<CancellationToken> {
+    stop_on(&[SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()])
+}
+
+fn stop_on(kinds: &[SignalKind]) -> Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-    let told = stop.clone();
-    tokio::spawn(async move {
-        for _ in 0..2 {
-            let number = tokio::select! { _ = terminate.recv() => 15, _ = interrupt.recv() => 2, _ = hangup.recv() => 1 };
-            if told.is_cancelled() {
-                std::process::exit(128 + number);
+    for &kind in kinds {
+        let number = kind.as_raw_value();
+        let mut signals = signal(kind).with_context(|| format!("cannot listen for signal {number}"))?;
+        let told = stop.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if told.is_cancelled() {
+                    std::process::exit(128 + number);
+                }
+                told.cancel();
             }
-            told.cancel();
-        }
-    });
+        });
+    }
     Ok(stop)
 }

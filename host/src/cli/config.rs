@@ -8,9 +8,7 @@ use serde::Serialize;
 
 use super::{Context, answer};
 use crate::agent;
-use crate::config::{
-    Chain, Config, ConfigErrors, Described, Diagnostic, Severity, Source, Span, StepKind, probe,
-};
+use crate::config::{Config, ConfigErrors, Described, Diagnostic, Severity, Source, probe};
 use crate::printer::Table;
 use crate::units::{counted, format_duration, format_size};
 
@@ -59,7 +57,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         Ok(config) => {
             let mut diagnostics = config.warnings.clone();
             diagnostics.extend(probe::probe(&config).await);
-            diagnostics.extend(check_plugins(&config).await);
+            diagnostics.extend(agent::check_plugins(&config).await);
             diagnostics.sort_by_key(|one| one.span.as_ref().map_or(0, |span| span.start));
             (config.source.clone(), diagnostics, Some(config))
         }
@@ -126,55 +124,4 @@ fn summary(context: &Context, config: &Config) {
     }
     context.printer.line(format_args!("ok: `{}`", config.source.path.display()));
     context.printer.table(&facts);
-}
-
-/// For a file that is there and is no plugin.
-const NOT_LOADED_HINT: &str = "put a component built for `holdfast:verifier` in its place; `holdfast plugin list` tells the state of each file";
-
-/// Loads the plugins that steps name, and lets each judge its configuration.
-async fn check_plugins(config: &Config) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    let chains: Vec<Chain> = config.chains.values().cloned().collect();
-    let registry = match agent::plugins_for(config, &chains).await {
-        Ok(registry) => registry,
-        Err(error) => {
-            let place = config.source.place("plugins.cache").or_else(|| config.source.place("plugins"));
-            let message = format!("plugins cannot be run: {}", probe::with_causes(&error));
-            return vec![Diagnostic::error(message).at(place).maybe_hint(error.hint())];
-        }
-    };
-    for chain in &chains {
-        for (index, step) in chain.steps.iter().enumerate() {
-            let StepKind::Plugin { name, config: given } = &step.kind else { continue };
-            let place = || config.step_place(&chain.name, index);
-            match registry.plugin(name) {
-                Err(error) => {
-                    let hint = error.hint().unwrap_or_else(|| NOT_LOADED_HINT.to_owned());
-                    found.push(Diagnostic::error(error.to_string()).at(place()).maybe_hint(Some(hint)));
-                }
-                Ok(plugin) => {
-                    let complaints = plugin.check_config(given).err().unwrap_or_default();
-                    found.extend(complaints.iter().map(|complaint| {
-                        let within = config_place(config, &chain.name, index, complaint);
-                        Diagnostic::error(format!("plugin `{name}` refuses its config: {complaint}"))
-                            .at(within.or_else(place))
-                            .maybe_hint(Some(format!(
-                                "`{name}` says what it takes in its schema, which its README explains"
-                            )))
-                    }));
-                }
-            }
-        }
-    }
-    found
-}
-
-/// Where a plugin's complaint points: it begins with the place in backticks, `prefixes[0].min_count`, or is about the
-/// whole config.
-fn config_place(config: &Config, chain: &str, index: usize, complaint: &str) -> Option<Span> {
-    let step = format!("chain.{chain}.steps[{index}].config");
-    let within = complaint.strip_prefix('`').and_then(|rest| rest.split_once("`: "));
-    within
-        .and_then(|(place, _)| config.source.place(&format!("{step}.{place}")))
-        .or_else(|| config.source.place(&step))
 }

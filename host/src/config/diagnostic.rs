@@ -171,14 +171,20 @@ impl Source {
 /// A diagnostic for programs.
 #[derive(Debug, Serialize)]
 pub struct Described<'a> {
-    severity: Severity,
-    message: &'a str,
-    line: Option<usize>,
-    column: Option<usize>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: &'a str,
+    /// Counted from 1.
+    pub line: Option<usize>,
+    /// In characters, from 1.
+    pub column: Option<usize>,
+    /// What stands at that place.
     #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<&'a str>,
+    pub label: Option<&'a str>,
+    /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'a str>,
+    pub hint: Option<&'a str>,
 }
 
 /// A configuration that cannot be used, with everything that is wrong with it.

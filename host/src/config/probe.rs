@@ -23,8 +23,20 @@ use crate::store::{S3Store, Store};
 /// Tries of a request to a bucket: somebody sits and waits for the answer.
 const BUCKET_ATTEMPTS: u32 = 2;
 
-/// Opens and reads what the configuration names.
+/// Opens and reads what the configuration names, and asks its buckets.
 pub async fn probe(config: &Config) -> Vec<Diagnostic> {
+    let mut found = probe_files(config).await;
+    for (name, store) in &config.stores {
+        if let StoreConfig::S3(options) = store {
+            bucket(config, name, options, &mut found).await;
+        }
+    }
+    found
+}
+
+/// Opens and reads the files that the configuration names. Who takes up a new configuration does not wait for buckets: one
+/// that cannot be reached now says nothing about it.
+pub async fn probe_files(config: &Config) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     config_file(config, &mut found);
     password(config, &mut found);
@@ -34,11 +46,6 @@ pub async fn probe(config: &Config) -> Vec<Diagnostic> {
     }
     keys(config, &mut found);
     folders(config, &mut found);
-    for (name, store) in &config.stores {
-        if let StoreConfig::S3(options) = store {
-            bucket(config, name, options, &mut found).await;
-        }
-    }
     found
 }
 

@@ -79,6 +79,48 @@ fn a_run_that_is_due_while_another_is_under_way_is_skipped_and_counted() {
 }
 
 #[test]
+fn a_changed_configuration_is_taken_up_whole_or_not_at_all() {
+    const REFUSED: &str = "the changed configuration is refused";
+    let cluster = Cluster::builder().start();
+    cluster.fill(objects::kubernetes(2, 5));
+    // The 29th of February: not today.
+    let site = Site::of(&cluster).set("backup", "schedule", "\"0 0 29 2 *\"");
+    let mut agent = site.start(&["agent"]);
+    agent.wait_for_line(STARTED);
+
+    // A word that means nothing: the line is named.
+    let site = site.set("backup", "schedule", "\"every now and then\"");
+    agent.hang_up();
+    agent.wait_for_lines(REFUSED, 1);
+    let told = agent.wait_for_line("every now and then");
+    assert!(told.contains("holdfast.toml") && told.contains("line="), "{told}");
+
+    // Sound by itself, but a step names a plugin that is not there.
+    let site = site
+        .set("backup", "schedule", EVERY_MINUTE)
+        .chain("sanity", &["{ integrity = {} }", NAMESPACE_EXISTS]);
+    agent.hang_up();
+    agent.wait_for_lines(REFUSED, 2);
+
+    // Everything is there, in a folder that the agent did not know.
+    let plugins = site.path("more-plugins");
+    fs::create_dir(&plugins).expect("a folder can be made");
+    let site = site.set("plugins", "directory", &format!("{:?}", plugins.display().to_string()));
+    fs::copy(holdfast_tests::plugins::built("required-keys"), plugins.join("required-keys.wasm"))
+        .expect("a plugin can be copied");
+    agent.hang_up();
+    agent.wait_for_line("the configuration is reloaded");
+    agent.wait_for_line("backed up and proved");
+    assert!(site.newest_record().to_string().contains("required-keys"), "{}", site.newest_record());
+
+    // The new folder is followed, and the old one is not.
+    fs::remove_file(plugins.join("required-keys.wasm")).expect("a file can be removed");
+    agent.wait_for_line("plugin unloaded");
+    agent.terminate();
+    assert!(agent.wait().success(), "{}", agent.log());
+}
+
+#[test]
 fn an_agent_that_waits_stops_at_once() {
     let cluster = Cluster::builder().start();
     // The 29th of February: not today.

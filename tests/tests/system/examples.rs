@@ -39,24 +39,25 @@ fn the_configuration_in_the_daemonset_is_sound() {
     let manifest = fs::read_to_string(tools::root().join("examples/kubernetes/daemonset.yaml"))
         .expect("the example is there");
     // The block below the key, as YAML reads it: up to the first line that stands further left.
-    let config: String = manifest
+    let config: Vec<&str> = manifest
         .lines()
         .skip_while(|line| *line != "  holdfast.toml: |")
         .skip(1)
         .take_while(|line| line.is_empty() || line.starts_with("    "))
-        .map(|line| format!("{}\n", line.get(4..).unwrap_or_default()))
+        .map(|line| line.get(4..).unwrap_or_default())
         .collect();
     let authority = holdfast_tests::Authority::new(&directory.path().join("pki"));
     let client = authority.issue("client", holdfast_tests::Validity::Valid);
     let root = directory.path().display();
     fs::create_dir_all(directory.path().join("plugins")).expect("a folder can be made");
     let config = config
+        .join("\n")
         .replace("/pki/ca.crt", &authority.certificate().display().to_string())
         .replace("/pki/healthcheck-client.crt", &client.certificate.display().to_string())
         .replace("/pki/healthcheck-client.key", &client.key.display().to_string())
         .replace("/var/lib/holdfast/", &format!("{root}/lib/"))
         .replace("/etc/holdfast/plugins", &format!("{root}/plugins"))
-        .replace("/tmp/holdfast", &format!("{root}/cache"));
+        .replace("\"/tmp/holdfast\"", &format!("\"{root}/cache\""));
     assert!(config.contains("[cluster]"), "no configuration was found in the example:\n{config}");
     let file = directory.path().join("holdfast.toml");
     fs::write(&file, config).expect("a file can be written");
