@@ -162,7 +162,7 @@ for size in ${sizes//,/ }; do
         for peer in holdfast tools; do
             # The same beginning for both: an empty bucket, and nothing of theirs on disk.
             aws --endpoint-url "$s3" s3 rm --quiet --recursive "s3://$bucket"
-            rm -rf "$work"/save/*
+            clear_away
             sync
             measure "$peer" "run_$peer"
             rm -rf "$work"/back/*

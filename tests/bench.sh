@@ -68,6 +68,9 @@ on_exit() {
     exit "$code"
 }
 
+# What either left behind. The scratch directory knows that the store was not empty, and would take it for an unmounted one.
+clear_away() { rm -rf "$work/store" "$work/scratch" "$work"/save/*; }
+
 # A port on loopback that nobody listens on. Put into $port.
 next_port=$((20000 + RANDOM % 10000))
 find_port() {
@@ -260,19 +263,20 @@ steps = [{ integrity = {} }, { agreement = {}, on_error = "warn" }]
 CONFIG
     mkdir -p "$work/save"
     # One of each that does not count: the file cache and etcd's own memory are then warm for both.
-    rm -rf "$work/store"
+    clear_away
     run_holdfast "$work/times"
     run_etcdctl "$work/times"
     for ((run = 1; run <= runs; run++)); do
         note "run $run of $runs at $size MB"
         # The same beginning for both: nothing of theirs on disk, and as much memory just freed by the other.
         for peer in holdfast etcdctl; do
-            rm -rf "$work/store" "$work"/save/*
+            clear_away
             sync
             measure "$peer" "run_$peer"
         done
     done
     # The last run of the one was cleared away by the other's: once more, to tell the sizes stored.
+    rm -rf "$work/store" "$work/scratch"
     run_holdfast "$work/times"
     report "$size"
     end_processes
