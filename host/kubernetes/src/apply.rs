@@ -21,9 +21,15 @@ const SET_BY_THE_SERVER: [&str; 9] = [
 /// The one kind that is stored in a version that no server of today serves.
 const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io/v1beta1", "CustomResourceDefinition");
 
+/// The labels by which a job knows its pods: made from its uid and its name when it is created, unless it says that its
+/// selector is its own (`pkg/registry/batch/job/strategy.go`, `generateSelector`). Those of another job are refused.
+const SET_ON_JOBS: [&str; 4] =
+    ["batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
+
 impl Object {
     /// The object for `kubectl apply`, on this cluster or a new one: without `status` and without what the server sets in the
-    /// metadata. A `CustomResourceDefinition` is stored as `v1beta1`, which can no longer be applied, and becomes `v1`.
+    /// metadata. A `CustomResourceDefinition` is stored as `v1beta1`, which can no longer be applied, and becomes `v1`; a `Job`
+    /// loses the selector that the server made for it.
     #[must_use]
     pub fn applicable(&self) -> Value {
         let mut json = self.json.clone();
@@ -37,6 +43,9 @@ impl Object {
                     metadata.remove(name);
                 }
             }
+        }
+        if (self.api_version(), self.kind()) == ("batch/v1", "Job") {
+            remove_selector(&mut json);
         }
         remove_empty_times(&mut json);
         json
@@ -56,6 +65,19 @@ fn remove_empty_times(value: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(remove_empty_times),
         _ => {}
+    }
+}
+
+fn remove_selector(job: &mut Value) {
+    let Some(spec) = job.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    if spec.get("manualSelector") == Some(&Value::Bool(true)) {
+        return;
+    }
+    spec.remove("selector");
+    for place in ["/metadata/labels", "/spec/template/metadata/labels"] {
+        if let Some(labels) = job.pointer_mut(place).and_then(Value::as_object_mut) {
+            labels.retain(|name, _| !SET_ON_JOBS.contains(&name.as_str()));
+        }
     }
 }
 
@@ -158,6 +180,23 @@ mod tests {
             "spec": {"template": {"metadata": {"labels": {"app": "shop"}}}}
         });
         assert_eq!(applicable(&stored), expected);
+    }
+
+    #[test]
+    fn jobs_get_a_new_selector_unless_it_is_their_own() {
+        let job = |spec: serde_json::Value| json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate"}, "spec": spec});
+        let labels = json!({
+            "app": "shop", "controller-uid": "8ed9", "job-name": "migrate",
+            "batch.kubernetes.io/controller-uid": "8ed9", "batch.kubernetes.io/job-name": "migrate"
+        });
+        let selector = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "8ed9"}});
+        let stored = job(json!({"selector": selector, "template": {"metadata": {"labels": labels}}}));
+        let expected = job(json!({"template": {"metadata": {"labels": {"app": "shop"}}}}));
+        assert_eq!(applicable(&stored), expected);
+        let own = job(
+            json!({"manualSelector": true, "selector": selector, "template": {"metadata": {"labels": labels}}}),
+        );
+        assert_eq!(applicable(&own), own);
     }
 
     #[test]
