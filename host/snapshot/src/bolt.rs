@@ -9,6 +9,24 @@
 //! file's size, and nothing is allocated by a number that the file gives. What these checks refuse is a [`ReadError`].
 //! There is no writer and no locking here; the bytes are taken as they are.
 //!
+//! ```
+//! use etcd_snapshot::bolt::Database;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/etcd-3.6-history.db.zst");
+//! # let bytes = zstd::decode_all(std::fs::File::open(packed)?)?;
+//! let database = Database::open(&bytes)?;
+//! for bucket in database.buckets() {
+//!     let (name, bucket) = bucket?;
+//!     println!("{}: {} items", name.escape_ascii(), bucket.items().count());
+//! }
+//! let meta = database.bucket(b"meta")?.expect("every etcd makes it");
+//! let item = meta.get(b"storageVersion")?.expect("since etcd 3.6");
+//! assert_eq!(item.value, b"3.6.0");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Sources: bbolt `internal/common/{types,meta,page,bucket,inode}.go`, `db.go`, `cursor.go`.
 
 mod bucket;

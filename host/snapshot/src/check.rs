@@ -50,6 +50,7 @@ impl Default for CheckOptions {
 
 /// What [`inspect`] found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Inspection {
     /// What the snapshot is; in JSON its fields stand at the top.
     #[serde(flatten)]
@@ -60,6 +61,7 @@ pub struct Inspection {
 
 /// Whether a snapshot is sound.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Integrity {
     /// Failed exactly if there is an error among the findings, listed or not.
     pub outcome: Outcome,
@@ -117,8 +119,10 @@ fn examine(snapshot: Snapshot<'_>, findings: &Collector, workers: usize) -> Fact
         let is_key_bucket = item.key == KEY_BUCKET.as_bytes();
         let (scan, groups) = if is_key_bucket {
             records::scan(&mut structure, bucket, &context)
-        } else {
+        } else if schema::is_known_bucket(item.key) {
             (structure.scan_plain(&name, bucket), Vec::new())
+        } else {
+            (structure.scan_unknown(&name, bucket), Vec::new())
         };
         if scan.sound && !is_key_bucket {
             buckets::check(item.key, &name, bucket, findings, &mut store);

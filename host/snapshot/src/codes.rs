@@ -1,4 +1,11 @@
 //! The codes of findings: what each means and how much it weighs. Codes are stable; new ones may be added.
+//!
+//! ```
+//! use etcd_snapshot::codes;
+//!
+//! let code = codes::ALL.iter().find(|code| code.name == "hash-zeros").expect("it is there for good");
+//! assert_eq!(*code, codes::HASH_ZEROS);
+//! ```
 
 use crate::finding::Severity;
 

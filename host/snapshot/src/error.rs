@@ -61,7 +61,7 @@ impl OpenError {
             Self::Io { .. } | Self::TooLarge { .. } => None,
             Self::TooShort { .. } => Some("the file was cut short: take another copy of the backup"),
             Self::NotADatabase { first: MetaFault::BigEndian } => Some(
-                "read it on the kind of machine that wrote it, or take the snapshot from a little-endian member",
+                "take the snapshot from a member on a little-endian machine, or use etcdutl where the file was written",
             ),
             Self::NotADatabase { .. } => Some(
                 "a snapshot is the file that `etcdctl snapshot save` writes; unpack it first if it is compressed or encrypted",

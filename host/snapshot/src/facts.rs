@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What there is to know of a snapshot. The JSON names are those of the fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Facts {
     /// The revision that an etcd started on it is at: of the last change, or of the last compaction if that is higher.
     pub revision: i64,
@@ -59,6 +60,7 @@ pub struct Facts {
 
 /// `HashKV`: a hash over the history of the keys, equal on all members that agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct HashKv {
     /// The hash.
     pub hash: u32,
@@ -70,6 +72,7 @@ pub struct HashKv {
 
 /// An alarm that stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Alarm {
     /// The member that raised it, in hex.
     pub member_id: String,
@@ -79,6 +82,7 @@ pub struct Alarm {
 
 /// A member of the cluster the snapshot was taken from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Member {
     /// Its id, in hex.
     pub id: String,
@@ -94,6 +98,7 @@ pub struct Member {
 
 /// A bucket and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct BucketFacts {
     /// Its name, printable.
     pub name: String,

@@ -36,6 +36,23 @@ pub fn status_hash(snapshot: Snapshot<'_>) -> Result<u32, ReadError> {
 /// The `HashKV` of the file up to `revision` (0 for the newest), as a member would answer whose compact revision is
 /// `compact_revision`. `None` takes the file's own.
 ///
+/// ```
+/// use etcd_snapshot::{ReadError, SnapshotFile, hash};
+///
+/// /// Whether a member answers `HashKV` as the file does: revision, hash and compact revision are its answer.
+/// fn agrees(file: &SnapshotFile, revision: i64, answer: u32, compacted: i64) -> Result<bool, ReadError> {
+///     Ok(hash::hash_kv(file.snapshot(), revision, Some(compacted))?.hash == answer)
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/etcd-3.6-history.db.zst");
+/// # let bytes = zstd::decode_all(std::fs::File::open(packed)?)?;
+/// # let file = SnapshotFile::from_bytes(bytes)?;
+/// # let own = hash::hash_kv(file.snapshot(), 0, None)?;
+/// # assert!(agrees(&file, own.revision, own.hash, own.compact_revision)?);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// A member that has compacted further than the file at the time of asking is met by giving its compact revision: the
 /// result is what the file would give had it been compacted there.
 ///

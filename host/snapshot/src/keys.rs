@@ -30,6 +30,25 @@ pub(crate) struct Index {
 /// The keys that live at one revision, in key order; positions count from 0.
 ///
 /// Keys, values and what else is asked for are read from the file when asked for; what isn't is not touched.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/etcd-3.6-history.db.zst");
+/// # let bytes = zstd::decode_all(std::fs::File::open(packed)?)?;
+/// # let file = etcd_snapshot::SnapshotFile::from_bytes(bytes)?;
+/// let live = file.live()?;
+/// // Counting reads keys alone, and only as many as a binary search does.
+/// assert_eq!(live.prefix(b"/app/leased/").len(), 2);
+/// // Pages of a range, backwards; metadata without values.
+/// let range = live.range(b"/app/a", b"/app/m");
+/// for position in range.rev().take(10) {
+///     println!("{}: {} bytes", live.key(position).escape_ascii(), live.metadata(position).value_len);
+/// }
+/// let last = live.iter().next_back().expect("there are keys");
+/// assert_eq!(last.key, b"/app/user/2");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct LiveKeys<'a> {
     snapshot: Snapshot<'a>,

@@ -41,6 +41,7 @@ impl<'a> From<KeyValueMessage<'a>> for KeyValue<'a> {
 
 /// What there is to know of a live key beside its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Metadata {
     /// Revision at which the key's present life began.
     pub create_revision: i64,
@@ -56,6 +57,7 @@ pub struct Metadata {
 
 /// One change of one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Record<'a> {
     /// When it was made.
     pub revision: Revision,

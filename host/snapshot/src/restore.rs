@@ -46,6 +46,7 @@ const TERM: u64 = 1;
 
 /// What a restore wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Restored {
     /// The id of the member whose directory it is.
     pub member_id: u64,

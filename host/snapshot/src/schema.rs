@@ -38,8 +38,14 @@ pub(crate) const MEMBERS_REMOVED: &str = "members_removed";
 pub(crate) const KNOWN_BUCKETS: [&str; 10] =
     [ALARM, AUTH, AUTH_ROLES, AUTH_USERS, CLUSTER, "key", LEASE, MEMBERS, MEMBERS_REMOVED, META];
 
+/// Whether etcd makes a bucket of this name.
+pub(crate) fn is_known_bucket(name: &[u8]) -> bool {
+    KNOWN_BUCKETS.iter().any(|known| known.as_bytes() == name)
+}
+
 /// What a file says of its compactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Compactions {
     /// The revision of the last compaction that ended, -1 for none.
     pub finished: i64,
@@ -56,6 +62,7 @@ impl Compactions {
 
 /// A lease: keys that belong to it go when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lease {
     /// Its id.
     pub id: i64,

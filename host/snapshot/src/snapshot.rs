@@ -37,14 +37,20 @@ pub enum Trailer {
 /// An open snapshot. It owns the memory map (or the bytes), and caches the index of live keys once something asks for it.
 ///
 /// ```
+/// use etcd_snapshot::SnapshotFile;
+///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/no-such-file.db");
-/// # if !path.exists() { return Ok(()) }
-/// let file = etcd_snapshot::SnapshotFile::open(&path)?;
+/// # let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/etcd-3.6-history.db.zst");
+/// # let bytes = zstd::decode_all(std::fs::File::open(packed)?)?;
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("snapshot.db");
+/// # std::fs::write(&path, bytes)?;
+/// let file = SnapshotFile::open(&path)?;
 /// let live = file.live()?;
-/// for position in live.prefix(b"/registry/secrets/") {
+/// for position in live.prefix(b"/app/user/") {
 ///     println!("{}", live.key(position).escape_ascii());
 /// }
+/// assert_eq!(live.get(b"/app/config").map(|entry| entry.value), Some(&b"v5"[..]));
 /// # Ok(())
 /// # }
 /// ```
@@ -97,6 +103,18 @@ impl SnapshotFile {
 
     /// The keys that were live at an older revision; `revision` 0 means the newest. Not cached.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/etcd-3.6-history.db.zst");
+    /// # let bytes = zstd::decode_all(std::fs::File::open(packed)?)?;
+    /// # let file = etcd_snapshot::SnapshotFile::from_bytes(bytes)?;
+    /// let then = file.live_at(3)?;
+    /// let entry = then.get(b"/app/config").expect("it was there");
+    /// assert_eq!((entry.value, entry.version, entry.mod_revision), (&b"v2"[..], 2, 3));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ReadError::Compacted`] or [`ReadError::Future`] if the snapshot does not hold that revision, or the first place
     /// that cannot be read.
@@ -120,11 +138,16 @@ impl SnapshotFile {
     /// The changes of one key that the snapshot still holds, with its deletions. All records are looked at.
     ///
     /// ```
-    /// # fn show(file: &etcd_snapshot::SnapshotFile) -> Result<(), etcd_snapshot::ReadError> {
-    /// let changes = file.history(b"/registry/namespaces/default")?;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/etcd-3.6-history.db.zst");
+    /// # let bytes = zstd::decode_all(std::fs::File::open(packed)?)?;
+    /// # let file = etcd_snapshot::SnapshotFile::from_bytes(bytes)?;
+    /// let changes = file.history(b"/app/user/2")?;
     /// for life in changes.generations() {
     ///     println!("{} changes from revision {} on", life.len(), life[0].revision);
     /// }
+    /// assert_eq!(changes.generations().count(), 3);
+    /// assert_eq!(changes.at(11).map(|record| record.key_value.value), Some(&b"again"[..]));
     /// # Ok(())
     /// # }
     /// ```
@@ -233,6 +256,19 @@ impl<'a> Snapshot<'a> {
     }
 
     /// The leases, in no order of meaning. After an error it ends.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/etcd-3.6-history.db.zst");
+    /// # let bytes = zstd::decode_all(std::fs::File::open(packed)?)?;
+    /// # let file = etcd_snapshot::SnapshotFile::from_bytes(bytes)?;
+    /// for lease in file.snapshot().leases()? {
+    ///     let lease = lease?;
+    ///     println!("{:x}: {} seconds", lease.id, lease.ttl);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The bucket of leases cannot be opened. A file without one has no leases.

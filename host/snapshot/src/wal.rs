@@ -13,6 +13,17 @@
 //! each record holds the value after it. Sources: etcd `server/storage/wal/{wal,encoder,decoder}.go`,
 //! `walpb/record.proto`, raft `raftpb/raft.proto`.
 //!
+//! ```no_run
+//! use etcd_snapshot::wal::read_segment;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let segment = std::fs::read("member/wal/0000000000000000-0000000000000000.wal")?;
+//! let log = read_segment(&segment, 0)?;
+//! println!("{} entries, {} bytes in use", log.entries.len(), log.used_bytes);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! This module writes a log's first segment and reads any; it appends to no log that a server has written.
 
 mod read;

@@ -218,7 +218,7 @@ fn a_user_of_a_million_roles() {
     for _ in 0..12 << 20 {
         user.extend_from_slice(b"\x1a\x00");
     }
-    let users = BucketOf { name: b"authUsers".to_vec(), items: vec![(b"u".to_vec(), user)] };
+    let users = BucketOf::new("authUsers", vec![(b"u".to_vec(), user)]);
     let file = SnapshotFile::from_bytes(snapshot(PAGE, true, vec![users])).unwrap();
     assert_eq!(codes(&read(&file)), ["role-missing"]);
 }
@@ -227,7 +227,7 @@ fn a_user_of_a_million_roles() {
 #[test]
 fn json_of_megabytes() {
     let nested = format!(r#"{{"id":1,"x":[{}0]}}"#, "[],".repeat(5 << 20));
-    let members = BucketOf { name: b"members".to_vec(), items: vec![(b"1".to_vec(), nested.into_bytes())] };
+    let members = BucketOf::new("members", vec![(b"1".to_vec(), nested.into_bytes())]);
     let file = SnapshotFile::from_bytes(snapshot(PAGE, true, vec![members])).unwrap();
     assert_eq!(codes(&read(&file)), ["member-value"]);
 }

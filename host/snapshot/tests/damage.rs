@@ -163,7 +163,7 @@ fn a_page_used_twice_is_found() {
 
 /// A snapshot of these items in one bucket, checked: the codes of its errors.
 fn errors_of(bucket: &str, items: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<String> {
-    let file = snapshot(4096, true, vec![BucketOf { name: bucket.as_bytes().to_vec(), items }]);
+    let file = snapshot(4096, true, vec![BucketOf::new(bucket, items)]);
     let mut found = found(file);
     found.retain(|finding| finding.severity == Severity::Error);
     found.into_iter().map(|finding| finding.code).collect()
@@ -182,10 +182,7 @@ fn what_a_compaction_takes_away_is_gone() {
             mark(b"scheduledCompactRev"),
             (b"consistent_index".to_vec(), vec![0, 0, 0, 0, 0, 0, 0, 9]),
         ];
-        let buckets = vec![
-            BucketOf { name: b"key".to_vec(), items: rows },
-            BucketOf { name: b"meta".to_vec(), items: meta },
-        ];
+        let buckets = vec![BucketOf::new("key", rows), BucketOf::new("meta", meta)];
         let mut found = found(snapshot(4096, true, buckets));
         found.retain(|finding| finding.severity == Severity::Error);
         found.into_iter().map(|finding| (finding.code, finding.revision)).collect::<Vec<_>>()
@@ -205,18 +202,14 @@ fn json_longer_than_etcd_writes_is_not_decoded() {
     let members = format!(r#"{{"id":1,"x":[{}1]}}"#, "1,".repeat(40_000));
     assert_eq!(errors_of("members", vec![(b"1".to_vec(), members.into_bytes())]), ["member-value"]);
     let text = format!(r#"{{"id":"{}"}}"#, r"\u001b".repeat(9_000));
-    let found = found(snapshot(
-        4096,
-        true,
-        vec![BucketOf { name: b"members".to_vec(), items: vec![(b"1".to_vec(), text.into_bytes())] }],
-    ));
+    let found =
+        found(snapshot(4096, true, vec![BucketOf::new("members", vec![(b"1".to_vec(), text.into_bytes())])]));
     assert!(found.iter().all(|it| it.message.len() < 1100), "a message does not repeat the file");
 }
 
 #[test]
 fn a_root_of_too_many_buckets_is_told() {
-    let buckets =
-        (0..1200).map(|number| BucketOf { name: format!("b{number:04}").into_bytes(), items: Vec::new() });
+    let buckets = (0..1200).map(|number| BucketOf::new(format!("b{number:04}"), Vec::new()));
     let found = found(snapshot(4096, true, buckets.collect()));
     assert!(found.iter().any(|it| it.code == "root-item"), "{found:?}");
 }
@@ -235,8 +228,7 @@ fn buckets_inside_buckets_are_told_and_end() {
         outer.extend_from_slice(&value);
         value = outer;
     }
-    let mut file =
-        snapshot(4096, true, vec![BucketOf { name: b"nest".to_vec(), items: vec![(b"n".to_vec(), value)] }]);
+    let mut file = snapshot(4096, true, vec![BucketOf::new("nest", vec![(b"n".to_vec(), value)])]);
     // The item's flags: the value is a bucket.
     let key = file.windows(8).rposition(|bytes| bytes == [b'n', 0, 0, 0, 0, 0, 0, 0]).unwrap();
     let element = (0..key).rev().find(|&at| file[at..at + 8] == [0, 0, 0, 0, 16, 0, 0, 0]).unwrap();

@@ -11,6 +11,7 @@ use crate::codes;
 use crate::content::{Segment, keeps_leaf_ends};
 use crate::error::ReadError;
 use crate::finding::Finding;
+use crate::schema;
 use crate::threads;
 
 /// The state of one check of all pages.
@@ -21,6 +22,8 @@ pub(super) struct Structure<'a, 'c> {
     reached: PageSet,
     /// Pages below the high water mark that the file holds.
     pages: u64,
+    /// Buckets that may still be looked into.
+    buckets_left: usize,
 }
 
 /// What the scan of a bucket found.
@@ -58,11 +61,23 @@ impl Items<'_> for NoItems {
     fn broken(&mut self) {}
 }
 
-/// Buckets looked into. etcd has ten; a file of nothing else would take many times its length in memory.
+/// Buckets looked into, those within others included. etcd has ten; a file of nothing else would take many times its length in memory.
 const MAX_BUCKETS: usize = 1000;
 
 /// Keeps the items, as many as there may be buckets and one more.
 struct KeepItems<'a>(Vec<LeafItem<'a>>);
+
+/// The same of those items alone that are buckets.
+struct KeepBuckets<'a>(KeepItems<'a>);
+
+impl<'a> Items<'a> for KeepBuckets<'a> {
+    fn item(&mut self, item: &LeafItem<'a>) {
+        if item.is_bucket() {
+            self.0.item(item);
+        }
+    }
+    fn broken(&mut self) {}
+}
 
 impl<'a> Items<'a> for KeepItems<'a> {
     fn item(&mut self, item: &LeafItem<'a>) {
@@ -81,7 +96,7 @@ impl<'a, 'c> Structure<'a, 'c> {
         let reached = PageSet::new(pages);
         reached.insert(0);
         reached.insert(1);
-        Self { database, findings, workers, reached, pages }
+        Self { database, findings, workers, reached, pages, buckets_left: MAX_BUCKETS }
     }
 
     /// Scans the root's tree and opens the buckets in it.
@@ -91,10 +106,8 @@ impl<'a, 'c> Structure<'a, 'c> {
         let mut buckets = Vec::new();
         let mut sound = scan.sound;
         for item in items.into_iter().flat_map(|items| items.0) {
-            if buckets.len() == MAX_BUCKETS {
+            if !self.take_bucket(&item) {
                 sound = false;
-                let message = format!("the root has more than {MAX_BUCKETS} buckets; the rest was not read");
-                self.findings.report(Finding::new(&codes::ROOT_ITEM, message).page(item.page));
                 break;
             }
             if !item.is_bucket() {
@@ -110,7 +123,8 @@ impl<'a, 'c> Structure<'a, 'c> {
             }
             match root.child(&item) {
                 Ok(bucket) => {
-                    self.check_bucket_header(&item, &bucket);
+                    let name = crate::bolt::printable(item.key);
+                    self.check_bucket_header(&name, &item, &bucket, schema::is_known_bucket(item.key));
                     buckets.push((item, bucket));
                 }
                 Err(error) => {
@@ -123,14 +137,24 @@ impl<'a, 'c> Structure<'a, 'c> {
         Root { sound, buckets }
     }
 
-    /// Fields of a bucket's header that no reader needs, but that are always the same in what etcd writes.
-    fn check_bucket_header(&self, item: &LeafItem<'_>, bucket: &Bucket<'_>) {
+    /// Whether one more bucket may be looked into; `item` holds it.
+    fn take_bucket(&mut self, item: &LeafItem<'_>) -> bool {
+        let Some(left) = self.buckets_left.checked_sub(1) else {
+            let message = format!("there are more than {MAX_BUCKETS} buckets; the rest was not read");
+            self.findings.report(Finding::new(&codes::ROOT_ITEM, message).page(item.page));
+            return false;
+        };
+        self.buckets_left = left;
+        true
+    }
+
+    /// Fields of a bucket's header that no reader needs, but that are always the same in what bbolt or etcd writes.
+    fn check_bucket_header(&self, name: &str, item: &LeafItem<'_>, bucket: &Bucket<'_>, is_etcds: bool) {
         let report = |message: &str| {
-            let finding =
-                Finding::new(&codes::BUCKET_HEADER, message).bucket(&crate::bolt::printable(item.key));
+            let finding = Finding::new(&codes::BUCKET_HEADER, message).bucket(name);
             self.findings.report(finding.page(item.page).offset(item.offset));
         };
-        if bucket.sequence() != 0 {
+        if is_etcds && bucket.sequence() != 0 {
             report("the bucket has a sequence, which etcd does not use");
         }
         let BucketRoot::Inline(page) = bucket.root() else { return };
@@ -147,6 +171,39 @@ impl<'a, 'c> Structure<'a, 'c> {
     /// Scans a bucket whose items nobody follows.
     pub(super) fn scan_plain(&mut self, name: &str, bucket: &Bucket<'a>) -> BucketScan<'a> {
         self.scan(name, bucket, false, |_| NoItems).0
+    }
+
+    /// Scans a bucket that etcd does not make, and the buckets within it; the counts but for the pages are its own.
+    pub(super) fn scan_unknown(&mut self, name: &str, bucket: &Bucket<'a>) -> BucketScan<'a> {
+        // bbolt gives a bucket that has others within it pages of its own.
+        let may_hold = |bucket: &Bucket<'_>| matches!(bucket.root(), BucketRoot::Page(_));
+        let (mut scan, inner) =
+            self.scan(name, bucket, may_hold(bucket), |_| KeepBuckets(KeepItems(Vec::new())));
+        let within = |outer: Bucket<'a>, items: Vec<KeepBuckets<'a>>| {
+            items.into_iter().flat_map(|items| items.0.0).map(move |item| (outer, item))
+        };
+        let mut open: Vec<(Bucket<'a>, LeafItem<'a>)> = within(*bucket, inner).collect();
+        while let Some((outer, item)) = open.pop() {
+            if !self.take_bucket(&item) {
+                scan.sound = false;
+                break;
+            }
+            match outer.child(&item) {
+                Ok(bucket) => {
+                    self.check_bucket_header(name, &item, &bucket, false);
+                    let (found, inner) =
+                        self.scan(name, &bucket, may_hold(&bucket), |_| KeepBuckets(KeepItems(Vec::new())));
+                    scan.sound &= found.sound;
+                    scan.pages += found.pages;
+                    open.extend(within(bucket, inner));
+                }
+                Err(error) => {
+                    scan.sound = false;
+                    self.findings.report(fault(name, &error).offset(item.offset));
+                }
+            }
+        }
+        scan
     }
 
     /// Scans a bucket. `follow` makes a follower for each group of leaves; they come back in key order.

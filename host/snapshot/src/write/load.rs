@@ -4,7 +4,7 @@
 //! pages are filled to the end. That suits etcd, whose large bucket only grows at its end.
 //!
 //! Leaves are written as they fill up, and a branch when its children are, so that little is held in memory: one node a
-//! level. etcd has no buckets inside buckets, and they are refused.
+//! level. etcd has no buckets within buckets; those of somebody else are kept as they are.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -12,7 +12,8 @@ use std::io::{self, Write};
 use super::node::{Child, Item, Node};
 use super::{BucketChange, Changes, EditError, Metas, bucket_header, successors};
 use crate::bolt::{
-    BUCKET_FLAG, Bucket, Database, ELEMENT_BYTES, MAX_DEPTH, Meta, NO_FREELIST, PAGE_HEADER_BYTES, PageId,
+    BUCKET_FLAG, BUCKET_HEADER_BYTES, Bucket, Database, ELEMENT_BYTES, MAX_DEPTH, Meta, NO_FREELIST,
+    PAGE_HEADER_BYTES, PageId,
 };
 use crate::error::ReadError;
 
@@ -24,6 +25,9 @@ const MIN_LEAF_ITEMS: usize = 2;
 
 /// The fewest children of a branch that is written before its level ends, so that one is left for the last.
 const MIN_CHILDREN: usize = 3;
+
+/// Buckets within each other. Nobody has so many; each takes room on the stack.
+const MAX_NESTING: usize = 100;
 
 /// Why an image was not written.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +70,7 @@ pub(crate) fn load_pages(
     let mut root = Tree::default();
     for (name, bucket) in buckets(database, &changes)? {
         let change = changes.remove(&*name).unwrap_or_default();
-        let value = loader.bucket(bucket, change)?;
+        let value = loader.bucket(bucket, change, 0)?;
         loader.put(&mut root, Item::owned(BUCKET_FLAG, name.into_bytes(), value))?;
     }
     let root = loader.finish(root)?;
@@ -119,22 +123,31 @@ struct Loader<W> {
 
 impl<W: Write> Loader<W> {
     /// Writes a bucket and gives back its header, the bucket behind it when it is small.
-    fn bucket(&mut self, old: Option<Bucket<'_>>, change: BucketChange) -> Result<Vec<u8>, LoadError> {
+    fn bucket(
+        &mut self,
+        old: Option<Bucket<'_>>,
+        change: BucketChange,
+        depth: usize,
+    ) -> Result<Vec<u8>, LoadError> {
+        if depth > MAX_NESTING {
+            return Err(EditError::NotEtcd.into());
+        }
         let sequence = old.map_or(0, |bucket| bucket.sequence());
+        let mut holds_buckets = false;
         let mut puts = change.puts.into_iter().collect::<BTreeMap<_, _>>().into_iter().peekable();
         let mut tree = Tree::default();
         let mut previous: &[u8] = &[];
-        for item in old.filter(|_| !change.clear).iter().flat_map(Bucket::items) {
+        let kept = old.filter(|_| !change.clear);
+        for item in kept.iter().flat_map(Bucket::items) {
             let item = item?;
-            if item.is_bucket() {
-                return Err(EditError::NotEtcd.into());
-            }
             if item.key <= previous {
                 // The element is not known here, and the page tells enough.
                 return Err(ReadError::KeysUnordered { page: item.page, index: 0 }.into());
             }
             previous = item.key;
-            let bytes = (ELEMENT_BYTES + item.key.len() + item.value.len()) as u64;
+            // What is in a bucket counts when it is read.
+            let value_bytes = if item.is_bucket() { BUCKET_HEADER_BYTES } else { item.value.len() };
+            let bytes = (ELEMENT_BYTES + item.key.len() + value_bytes) as u64;
             self.unread =
                 self.unread.checked_sub(bytes).ok_or(ReadError::ReachedTwice { page: item.page })?;
             while let Some((key, value)) = puts.next_if(|(key, _)| **key < *item.key) {
@@ -142,13 +155,21 @@ impl<W: Write> Loader<W> {
             }
             match puts.next_if(|(key, _)| **key == *item.key) {
                 Some((key, value)) => self.put(&mut tree, Item::owned(0, key, value))?,
+                None if item.is_bucket() => {
+                    holds_buckets = true;
+                    let inner = kept.map(|bucket| bucket.child(&item)).transpose()?;
+                    let value = self.bucket(inner, BucketChange::default(), depth + 1)?;
+                    self.put(&mut tree, Item::owned(item.flags, item.key.to_vec(), value))?;
+                }
                 None => self.put(&mut tree, Item::from(item))?,
             }
         }
         for (key, value) in puts {
             self.put(&mut tree, Item::owned(0, key, value))?;
         }
-        if tree.levels.is_empty() && PAGE_HEADER_BYTES + tree.items_bytes <= self.page_size / 4 {
+        // bbolt gives a bucket that holds others pages of its own, however small it is.
+        let is_small = tree.levels.is_empty() && PAGE_HEADER_BYTES + tree.items_bytes <= self.page_size / 4;
+        if is_small && !holds_buckets {
             let mut value = bucket_header(PageId(0), sequence);
             Node::Leaf(tree.items).encode_into(&mut value, PageId(0), 0)?;
             return Ok(value);

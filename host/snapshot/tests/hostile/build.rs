@@ -1,5 +1,7 @@
 //! A small writer of bbolt files, so that hostile items come in pages that hold: what is not in question is right.
 
+use std::collections::BTreeMap;
+
 use etcd_snapshot::Revision;
 use etcd_snapshot::bolt::{BUCKET_FLAG, META_BYTES, META_OFFSET, Meta, NO_FREELIST, PageId};
 use sha2::{Digest, Sha256};
@@ -30,6 +32,14 @@ pub(crate) type Item = (Vec<u8>, Vec<u8>);
 pub(crate) struct BucketOf {
     pub(crate) name: Vec<u8>,
     pub(crate) items: Vec<Item>,
+    /// Buckets within it, which etcd has none of.
+    pub(crate) within: Vec<BucketOf>,
+}
+
+impl BucketOf {
+    pub(crate) fn new(name: impl Into<Vec<u8>>, items: Vec<Item>) -> Self {
+        Self { name: name.into(), items, within: Vec::new() }
+    }
 }
 
 /// An element on its way into a page: flags, key, and value or child.
@@ -43,17 +53,17 @@ struct Writer {
 /// A whole snapshot file with its hash. Buckets that etcd makes and that are not given are there, empty. With `inline`,
 /// small buckets lie in the root, as bbolt has it; else each has pages of its own.
 pub(crate) fn snapshot(page_bytes: usize, inline: bool, buckets: Vec<BucketOf>) -> Vec<u8> {
-    let mut all: std::collections::BTreeMap<Vec<u8>, Vec<Item>> =
-        BUCKETS.iter().map(|name| (name.as_bytes().to_vec(), Vec::new())).collect();
+    let mut all: BTreeMap<Vec<u8>, BucketOf> =
+        BUCKETS.iter().map(|name| (name.as_bytes().to_vec(), BucketOf::default())).collect();
     for bucket in buckets {
-        all.entry(bucket.name).or_default().extend(bucket.items);
+        let known = all.entry(bucket.name).or_default();
+        known.items.extend(bucket.items);
+        known.within.extend(bucket.within);
     }
     let mut writer = Writer { page_bytes, pages: vec![0; 2 * page_bytes] };
     let mut root = Vec::new();
-    for (name, items) in all {
-        let items: std::collections::BTreeMap<_, _> = items.into_iter().collect();
-        let elements: Vec<Element> = items.into_iter().map(|(key, value)| (0, key, value)).collect();
-        root.push((BUCKET_FLAG, name, writer.bucket(elements, inline)));
+    for (name, bucket) in all {
+        root.push((BUCKET_FLAG, name, writer.bucket(bucket, inline)));
     }
     let root = writer.tree(root);
     let mut file = writer.pages;
@@ -143,7 +153,16 @@ pub(crate) fn varint(out: &mut Vec<u8>, mut number: u64) {
 
 impl Writer {
     /// The value of a bucket's item.
-    fn bucket(&mut self, elements: Vec<Element>, inline: bool) -> Vec<u8> {
+    fn bucket(&mut self, bucket: BucketOf, inline: bool) -> Vec<u8> {
+        let (small_inline, inline) = (inline, inline && bucket.within.is_empty());
+        let mut all: BTreeMap<Vec<u8>, (u32, Vec<u8>)> =
+            bucket.items.into_iter().map(|(key, value)| (key, (0, value))).collect();
+        for inner in bucket.within {
+            let name = inner.name.clone();
+            all.insert(name, (BUCKET_FLAG, self.bucket(inner, small_inline)));
+        }
+        let elements: Vec<Element> =
+            all.into_iter().map(|(key, (flags, value))| (flags, key, value)).collect();
         let leaf = encode(0, LEAF, 0, &elements);
         if inline && leaf.len() <= self.page_bytes / 4 {
             return [&[0; 16], &leaf[..]].concat();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use etcd_snapshot::bolt::{Bucket, Database, MAX_DEPTH, PageId, PageKind};
 use etcd_snapshot::{
-    CheckOptions, Inspection, LiveKeys, Outcome, Severity, SnapshotFile, codes, hash, inspect,
+    CheckOptions, Inspection, LiveKeys, Outcome, Severity, Snapshot, SnapshotFile, codes, hash, inspect,
 };
 
 use super::model;
@@ -116,6 +116,7 @@ fn read_keys(file: &SnapshotFile, found: &Inspection) {
     let snapshot = file.snapshot();
     let revision = found.facts.revision;
     let _ = hash::status_hash(snapshot);
+    read_leases(snapshot);
     for (revision, compact_revision) in [
         (0, None),
         (revision / 2, Some(-1)),
@@ -139,6 +140,34 @@ fn read_keys(file: &SnapshotFile, found: &Inspection) {
         assert!(live.len() <= most);
         judge_keys(live);
     }
+    for key in some_keys(file) {
+        let Ok(changes) = file.history(&key) else { continue };
+        assert!(changes.records().len() <= most);
+        assert!(changes.records().iter().all(|record| record.key_value.key == key));
+        assert_eq!(changes.generations().map(<[_]>::len).sum::<usize>(), changes.records().len());
+        for revision in [i64::MIN, 0, revision / 2, revision, i64::MAX] {
+            assert!(changes.at(revision).is_none_or(|record| !record.tombstone));
+        }
+    }
+}
+
+/// Keys to ask for one by one: some that are there, one that is not, and none.
+fn some_keys(file: &SnapshotFile) -> BTreeSet<Vec<u8>> {
+    let mut keys: BTreeSet<Vec<u8>> = [&b""[..], b"k1", b"no such key"].map(<[u8]>::to_vec).into();
+    if let Ok(live) = file.live() {
+        let step = live.len() / 3 + 1;
+        keys.extend((0..live.len()).step_by(step).map(|position| live.key(position).to_vec()));
+    }
+    keys
+}
+
+/// The leases, all of which may be anything.
+fn read_leases(snapshot: Snapshot<'_>) {
+    let Ok(leases) = snapshot.leases() else { return };
+    let mut failed = false;
+    let count = leases.inspect(|lease| failed |= lease.is_err()).count();
+    assert!(count <= snapshot.bytes().len() / 16);
+    assert!(!failed || count > 0);
 }
 
 fn judge_keys(live: &LiveKeys<'_>) {
@@ -155,6 +184,27 @@ fn judge_keys(live: &LiveKeys<'_>) {
         assert!(!live.range(b"", key).contains(&position));
     }
     assert!(live.range(b"z", b"a").is_empty());
+    judge_ranges(live);
+}
+
+/// Ranges lie within the keys, meet where they should, and read backwards what they read forwards.
+fn judge_ranges(live: &LiveKeys<'_>) {
+    let all = live.range(b"", b"");
+    assert_eq!(all, 0..live.len());
+    assert_eq!(live.prefix(b""), all);
+    let mut backwards: Vec<_> = live.iter().rev().collect();
+    backwards.reverse();
+    assert_eq!(live.iter().collect::<Vec<_>>(), backwards);
+    if live.is_empty() {
+        return;
+    }
+    let (low, high) = (live.key(live.len() / 3), live.key(live.len() * 2 / 3));
+    let (below, between, above) = (live.range(b"", low), live.range(low, high), live.range(high, b""));
+    assert_eq!((below.start, below.end, between.end, above.end), (0, between.start, above.start, live.len()));
+    assert!(between.clone().all(|position| low <= live.key(position) && live.key(position) < high));
+    let (mut front, mut back) = (live.iter(), live.iter());
+    let halves = (front.nth(live.len() / 3), back.nth_back(live.len() - 1 - live.len() / 3));
+    assert_eq!(halves.0, halves.1, "both ways lead to the same key");
 }
 
 /// What passed the check reads without an error, and each way of asking gives the same answer.
@@ -179,9 +229,24 @@ fn judge_sound(file: &SnapshotFile, found: &Inspection) {
     }
     assert_eq!(items, facts.total_keys);
     let furthest = snapshot.compactions().expect("a sound file's compactions read").furthest();
+    let leases: Vec<_> = snapshot.leases().expect("a sound file has leases").collect();
+    assert!(leases.iter().all(Result::is_ok) && leases.len() as u64 == facts.leases);
+    let histories: Vec<_> = some_keys(file)
+        .into_iter()
+        .map(|key| {
+            let changes = file.history(&key).expect("a sound file's history reads");
+            let expected = model::history(snapshot, &key).expect("a sound file's records decode");
+            assert_eq!(changes.records(), expected);
+            (key, changes)
+        })
+        .collect();
     for revision in [furthest.max(1), i64::midpoint(furthest.max(1), facts.revision), facts.revision] {
         let expected = model::live(snapshot, revision).expect("a sound file's records decode");
         let found = file.live_at(revision).expect("a sound file's history reads");
+        for (key, changes) in &histories {
+            let by_history = changes.at(revision).map(|record| record.key_value);
+            assert_eq!(found.get(key), by_history, "{} at {revision}", key.escape_ascii());
+        }
         let found: Vec<_> = found.iter().map(|entry| (entry.key, entry.mod_revision)).collect();
         assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "at {revision}");
         for compact_revision in [facts.compact_revision, revision.max(facts.compact_revision)] {

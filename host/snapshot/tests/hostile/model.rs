@@ -42,6 +42,12 @@ pub(crate) fn live(snapshot: Snapshot<'_>, revision: i64) -> Option<BTreeMap<&[u
     Some(live)
 }
 
+/// The changes of one key, oldest first. The mark of a raised revision is no key's.
+pub(crate) fn history<'a>(snapshot: Snapshot<'a>, key: &[u8]) -> Option<Vec<Record<'a>>> {
+    let records = rows(snapshot)?.into_iter().map(|row| row.record);
+    Some(records.filter(|record| !key.is_empty() && record.key_value.key == key).collect())
+}
+
 /// `HashKV`, step by step as etcd computes it.
 pub(crate) fn hash_kv(snapshot: Snapshot<'_>, revision: i64, compact_revision: i64) -> Option<u32> {
     let rows = rows(snapshot)?;

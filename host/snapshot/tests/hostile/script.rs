@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::build::{self, BUCKETS, BucketOf, Item, key_value, number_field, record_key, varint};
+use super::build::{self, BUCKETS, BucketOf, key_value, number_field, record_key, varint};
 
 /// Steps read at most, so that time goes by the bytes.
 const MAX_STEPS: usize = 400;
@@ -39,12 +39,18 @@ struct Store {
     main: i64,
     sub: i64,
     lives: BTreeMap<Vec<u8>, (i64, i64)>,
-    buckets: BTreeMap<Vec<u8>, Vec<Item>>,
+    buckets: BTreeMap<Vec<u8>, BucketOf>,
 }
 
 impl Store {
+    fn bucket(&mut self, name: &[u8]) -> &mut BucketOf {
+        let bucket = self.buckets.entry(name.to_vec()).or_default();
+        bucket.name = name.to_vec();
+        bucket
+    }
+
     fn put_item(&mut self, bucket: &str, key: Vec<u8>, value: Vec<u8>) {
-        self.buckets.entry(bucket.as_bytes().to_vec()).or_default().push((key, value));
+        self.bucket(bucket.as_bytes()).items.push((key, value));
     }
 
     fn advance(&mut self, step: u8) {
@@ -85,7 +91,7 @@ pub(crate) fn file(script: &[u8]) -> Vec<u8> {
             break;
         }
     }
-    let buckets = store.buckets.into_iter().map(|(name, items)| BucketOf { name, items }).collect();
+    let buckets = store.buckets.into_values().collect();
     build::snapshot(1 << (10 + (layout & 3)), layout & 4 == 0, buckets)
 }
 
@@ -144,8 +150,13 @@ fn step(store: &mut Store, operands: &mut Operands<'_>) -> Option<()> {
             store.put_item(bucket, key, value);
         }
         14 => {
-            let (name, key) = (operands.bytes()?.to_vec(), operands.bytes()?.to_vec());
-            store.buckets.entry(name).or_default().push((key, operands.bytes()?.to_vec()));
+            let (name, key) = (operands.bytes()?, operands.bytes()?.to_vec());
+            let value = operands.bytes()?.to_vec();
+            if step & 0x20 == 0 {
+                store.bucket(name).items.push((key, value));
+            } else {
+                store.bucket(name).within.push(inner(key, value, step >> 6));
+            }
         }
         _ => {
             store.advance(step);
@@ -154,6 +165,15 @@ fn step(store: &mut Store, operands: &mut Operands<'_>) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// A bucket with an item, that many levels below the one that it is given back in.
+fn inner(name: Vec<u8>, key: Vec<u8>, levels: u8) -> BucketOf {
+    let deepest = BucketOf::new(name, vec![(key, b"v".to_vec())]);
+    (0..levels).fold(deepest, |within, level| BucketOf {
+        within: vec![within],
+        ..BucketOf::new([b'l', level], Vec::new())
+    })
 }
 
 /// A log segment whose frames and checksums hold: each record is a byte for its kind, one for its length, and its data.
@@ -217,6 +237,17 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             .to_vec(),
         b"\x00\x00\x01\x00\x02\x09\x00\x00\x00\x00\x3b\x9a\xca\x00\x0f\x00\x5a\x00\x00\x01".to_vec(),
     ];
+    // Buckets within others, beside items, in pages of their own and inline.
+    for layout in [0, 4] {
+        let mut nested = vec![layout, 0, 1];
+        for number in 0..40u8 {
+            nested.extend_from_slice(&[0x0e, 1, b'x', 2, b'k', number, 1, b'v']);
+        }
+        nested.extend_from_slice(b"\x2e\x01x\x01a\x01b\xae\x01x\x01c\x01d\x2e\x03key\x01a\x01b");
+        all.push(nested.clone());
+        nested.truncate(nested.len() - 9);
+        all.push(nested);
+    }
     // Histories long enough for branches, the second with a compaction in the middle and pages for every bucket.
     for layout in [0, 4, 5] {
         let mut long = vec![layout];
