@@ -123,6 +123,7 @@ run() {
         copy) measure "$1" bash -c copy_and_sync ;;
         get) measure "$1" "$holdfast" get "$file" "$key" ;;
         keys) measure "$1" "$holdfast" keys "$file" "${key%/*}/" ;;
+        past) measure "$1" "$holdfast" keys "$file" --count --revision $((revision - 1)) ;;
         diff) measure "$1" "$holdfast" diff "$file" "$file" ;;
     esac
     rm -rf "$work/restored" "$work/copy"
@@ -143,6 +144,19 @@ ratio() {
         'BEGIN { printf "  %-44s %8.2f   (aim: at most %s)\n", text, ours / theirs, aim }'
 }
 
+# within COMMAND AIM: seconds.
+within() {
+    awk -v wall="$(median "$1" 1)" -v aim="$2" -v keys="$live" -v text="$1" \
+        'BEGIN { printf "  %-44s %8.2f s (aim: at most %s s at a million live keys; here are %s)\n", text, wall / 1000, aim, keys }'
+}
+
+# Beside the map: what a check takes at most, and what the index takes of each live key while it is built; `get` makes none.
+memory() {
+    awk -v quick="$(most quick 3)" -v full="$(most full 3)" -v keys="$(most keys 3)" -v none="$(most get 3)" -v live="$live" 'BEGIN {
+        printf "  %-44s %8.1f   (aim: under 64)\n", "heap of inspect, MiB", (quick > full ? quick : full) / 1024
+        printf "  %-44s %8.1f   (aim: at most 64)\n", "heap of the index, bytes a live key", (keys - none) * 1024 / live }'
+}
+
 report() {
     printf '\n%s: %s bytes (%s runs of each, in turns)\n' "$1" "$(stat -c %s "$file")" "$runs"
     printf '  %-44s %8s %8s %8s %8s\n' '' 'wall s' 'CPU s' 'heap MiB' 'peak MiB'
@@ -155,12 +169,15 @@ report() {
     row etcdutl 'etcdutl snapshot restore'
     row copy 'cp and sync'
     for command in get keys diff; do row "$command" "holdfast $command"; done
+    row past 'holdfast keys --count, one revision back'
     ratio quick status 0.3
     ratio full sha256 1.25
     ratio full status 1
     ratio restore etcdutl 0.4
     ratio restore copy 1.5
     ratio compact etcdutl 0.6
+    for command in get keys diff past; do within "$command" 1; done
+    memory
 }
 
 # ---- the way ---------------------------------------------------------------------------------------------------
@@ -194,8 +211,10 @@ for entry in ${files//,/ } $([ -n "$files" ] || echo "${sizes//,/ }"); do
     # Once uncounted: the file is then in the page cache.
     cat "$file" >/dev/null
     key=$("$holdfast" keys "$file" --limit 1)
+    live=$("$holdfast" keys "$file" --count)
+    revision=$("$holdfast" inspect --quick --output json "$file" | sed -n 's/^ *"revision": \([0-9]*\),*$/\1/p' | head -n 1)
     for ((turn = 1; turn <= runs; turn++)); do
-        for command in quick status full sha256 restore compact etcdutl copy get keys diff; do run "$command"; done
+        for command in quick status full sha256 restore compact etcdutl copy get keys diff past; do run "$command"; done
     done
     report "$(basename "$file")"
     rm -f "$work"/results.*
