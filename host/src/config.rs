@@ -18,7 +18,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use holdfast_runtime::TrustPolicy;
+use holdfast_runtime::{Allow, Grants, HttpOptions, SecretText, TrustPolicy};
 
 pub use diagnostic::{Described, Diagnostic, Invalid, Severity, Source, Span};
 
@@ -52,6 +52,8 @@ pub struct Config {
     pub stores: BTreeMap<String, StoreConfig>,
     /// The chains, by name.
     pub chains: BTreeMap<String, Chain>,
+    /// The secrets that plugins may be granted, by name.
+    pub secrets: BTreeMap<String, SecretSource>,
     /// The plugins: where they are, and the limits of each.
     pub plugins: PluginsConfig,
     /// What is likely not meant as it is written.
@@ -215,7 +217,29 @@ pub enum StepKind {
         name: String,
         /// What is passed to it; an empty object when nothing is said.
         config: serde_json::Value,
+        /// What it may reach.
+        granted: Granted,
     },
+}
+
+/// The `allow` table of one use of a plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// What it names.
+    pub allow: Allow,
+    /// Where the secrets are that it names.
+    pub secrets: BTreeMap<String, SecretSource>,
+}
+
+impl Granted {
+    /// The grants, with the secrets as they are now.
+    pub fn read(&self) -> Result<Grants, SecretError> {
+        let mut secrets = BTreeMap::new();
+        for (name, source) in &self.secrets {
+            secrets.insert(name.clone(), SecretText::new(source.read()?.expose()));
+        }
+        Ok(Grants::new(self.allow.clone(), secrets))
+    }
 }
 
 impl StepKind {
@@ -249,6 +273,10 @@ pub struct PluginsConfig {
     pub cache: PathBuf,
     /// Which files are loaded.
     pub trust: TrustPolicy,
+    /// Where they keep state.
+    pub state: PathBuf,
+    /// How their HTTP requests leave.
+    pub http: HttpOptions,
     /// Pin and limits of single plugins, by name.
     pub plugins: BTreeMap<String, PluginConfig>,
 }
@@ -322,6 +350,7 @@ impl Config {
                 store_timeouts: parts.store_timeouts,
                 stores: parts.stores,
                 chains: parts.chains,
+                secrets: parts.secrets,
                 plugins: parts.plugins,
                 warnings: problems,
                 source,

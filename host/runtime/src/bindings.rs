@@ -16,3 +16,19 @@ wasmtime::component::bindgen!({
         "holdfast:snapshot/reader.cursor": crate::capability::snapshot::Cursor,
     },
 });
+
+/// What `holdfast:host` has since 0.1.1. Its log is that of 0.1.0, which serves guests of either version.
+pub(crate) mod host {
+    wasmtime::component::bindgen!({
+        path: "../../wit/host-0.1.1",
+        world: "holdfast:host/imports",
+        imports: {
+            // These wait for the disk.
+            "holdfast:host/state.get": async | trappable,
+            "holdfast:host/state.set": async | trappable,
+            "holdfast:host/state.delete": async | trappable,
+            "holdfast:host/state.keys": async | trappable,
+            default: trappable,
+        },
+    });
+}

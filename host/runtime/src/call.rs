@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -16,8 +18,11 @@ use wasmtime::component::{ResourceTable, ResourceTableError};
 use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
+use crate::capability::http::{HttpOptions, HttpState};
+use crate::capability::state::StateFolder;
 use crate::engine::Engine;
 use crate::error::{CallError, CallErrorKind};
+use crate::grants::{Denial, Grants, Redactor};
 use crate::limits::{self, Limits, MemoryLimiter};
 use crate::output::{Output, Source};
 use crate::text;
@@ -51,6 +56,31 @@ pub struct CallStats {
     pub log_lines: u64,
     /// Lines dropped over the log limit.
     pub log_lines_dropped: u64,
+    /// HTTP requests that were granted.
+    pub http_requests: u64,
+    /// Bytes of their bodies.
+    pub http_sent_bytes: u64,
+    /// Bytes of the bodies of the answers.
+    pub http_received_bytes: u64,
+    /// How often something was asked for that is not granted.
+    pub denied: u64,
+}
+
+/// What surrounds all calls of all plugins.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outside {
+    /// How HTTP requests leave.
+    pub(crate) http: Arc<HttpOptions>,
+    /// Where state is kept, if any is.
+    pub(crate) state_folder: Option<PathBuf>,
+}
+
+/// What one call may reach beyond its input. The default is nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reach {
+    /// What is granted, and wanted by the plugin.
+    pub(crate) grants: Grants,
+    pub(crate) outside: Outside,
 }
 
 /// What a guest's host functions work on.
@@ -58,6 +88,9 @@ pub(crate) struct CallState {
     pub(crate) table: ResourceTable,
     pub(crate) output: Output,
     pub(crate) meter: Meter,
+    pub(crate) grants: Grants,
+    pub(crate) http: HttpState,
+    pub(crate) state: StateFolder,
     wasi: WasiCtx,
     memory: MemoryLimiter,
 }
@@ -74,7 +107,7 @@ pub(crate) struct Meter {
     pub(crate) bytes: u64,
     host_calls: u64,
     host_calls_limit: u64,
-    denied: Option<&'static str>,
+    pub(crate) denials: Denials,
 }
 
 impl Meter {
@@ -89,10 +122,46 @@ impl Meter {
         }
         Ok(())
     }
+}
 
-    /// Remembers that something was asked for that is not granted.
-    pub(crate) fn deny(&mut self, what: &'static str) {
-        self.denied = Some(what);
+/// Different refusals of one call that are kept; the others are only counted.
+const DENIALS: usize = 32;
+
+/// What was asked for in one call and refused. Clones are the same one.
+#[derive(Clone, Default)]
+pub(crate) struct Denials(Arc<Mutex<Refused>>);
+
+#[derive(Default)]
+struct Refused {
+    kept: Vec<Denial>,
+    count: u64,
+}
+
+impl Denials {
+    pub(crate) fn add(&self, denial: Denial) {
+        let mut refused = self.lock();
+        refused.count += 1;
+        let same = |known: &&mut Denial| (&known.asked, &known.reason) == (&denial.asked, &denial.reason);
+        if let Some(known) = refused.kept.iter_mut().find(same) {
+            known.times += 1;
+        } else if refused.kept.len() < DENIALS {
+            refused.kept.push(denial);
+        }
+    }
+
+    fn last(&self) -> Option<Denial> {
+        self.lock().kept.last().cloned()
+    }
+
+    /// Those that were kept, and how many there were.
+    fn taken(&self) -> (Vec<Denial>, u64) {
+        let mut refused = self.lock();
+        (std::mem::take(&mut refused.kept), refused.count)
+    }
+
+    /// Every change under this lock is whole at each point where it could panic, so a poisoned one is still usable.
+    fn lock(&self) -> MutexGuard<'_, Refused> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,27 +183,35 @@ pub(crate) struct Finished<R> {
     pub(crate) result: Result<R, CallError>,
     pub(crate) stats: CallStats,
     pub(crate) stderr: String,
+    pub(crate) denied: Vec<Denial>,
+    /// For the words in `result`, which are still as the guest wrote them.
+    pub(crate) redactor: Redactor,
 }
 
 /// A guest's work on its store.
 pub(crate) type Work<'a, R> = Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>>;
 
-/// Runs `work` on a fresh store under `limits`. `plugin` names it in logs.
+/// Runs `work` on a fresh store under `limits`, with nothing within reach but `reach`. `plugin` names it in logs.
 pub(crate) async fn run<R>(
     engine: &Engine,
     plugin: &str,
     limits: &Limits,
+    reach: Reach,
     work: impl for<'a> FnOnce(&'a mut Store<CallState>) -> Work<'a, R>,
 ) -> Finished<R> {
     let started = Instant::now();
     let mut cpu = Duration::ZERO;
-    let mut store = new_store(engine, plugin, limits);
+    let redactor = reach.grants.redactor();
+    let mut store = new_store(engine, plugin, limits, reach, redactor.clone());
     let running = engine.running();
     let ended = within_time(work(&mut store), limits, &mut cpu).await;
     drop(running);
 
     let state = store.into_data();
     let written = state.output.finish();
+    let (http_requests, http_sent_bytes, http_received_bytes) = state.http.used();
+    let result = ended.map_err(|error| explain(&error, &state, limits, &written.stderr));
+    let (denied, times_denied) = state.meter.denials.taken();
     let stats = CallStats {
         elapsed: started.elapsed(),
         cpu,
@@ -144,13 +221,24 @@ pub(crate) async fn run<R>(
         host_calls: state.meter.host_calls,
         log_lines: written.lines,
         log_lines_dropped: written.dropped,
+        http_requests,
+        http_sent_bytes,
+        http_received_bytes,
+        denied: times_denied,
     };
-    let result = ended.map_err(|error| explain(&error, &state, limits, &written.stderr));
-    Finished { result, stats, stderr: written.stderr }
+    Finished { result, stats, stderr: written.stderr, denied, redactor }
 }
 
-fn new_store(engine: &Engine, plugin: &str, limits: &Limits) -> Store<CallState> {
-    let output = Output::new(plugin, limits.log_bytes);
+fn new_store(
+    engine: &Engine,
+    plugin: &str,
+    limits: &Limits,
+    reach: Reach,
+    redactor: Redactor,
+) -> Store<CallState> {
+    let Reach { grants, outside } = reach;
+    let output = Output::new(plugin, limits.log_bytes, redactor);
+    let denials = Denials::default();
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits::HANDLES);
     let wasi = WasiCtx::builder()
@@ -161,7 +249,16 @@ fn new_store(engine: &Engine, plugin: &str, limits: &Limits) -> Store<CallState>
     let state = CallState {
         table,
         output,
-        meter: Meter { rows: 0, bytes: 0, host_calls: 0, host_calls_limit: limits.host_calls, denied: None },
+        meter: Meter {
+            rows: 0,
+            bytes: 0,
+            host_calls: 0,
+            host_calls_limit: limits.host_calls,
+            denials: denials.clone(),
+        },
+        http: HttpState::new(grants.allow().clone(), outside.http, limits, denials),
+        state: StateFolder::new(outside.state_folder.as_deref(), plugin),
+        grants,
         wasi,
         memory: MemoryLimiter::new(limits.memory_bytes),
     };
@@ -225,11 +322,11 @@ fn explain(error: &wasmtime::Error, state: &CallState, limits: &Limits, stderr: 
     let mut explained = if let Some(wanted) = state.memory.refused() {
         let message = format!("needed {wanted} bytes of memory; its limit is {}", limits.memory_bytes);
         CallError::new(CallErrorKind::OutOfMemory, "memory", message)
-    } else if let Some(denied) = state.meter.denied {
+    } else if let Some(denied) = state.meter.denials.last() {
         CallError::new(
             CallErrorKind::Denied,
-            denied,
-            format!("{what} after it was denied access to the {denied}"),
+            denied.grant,
+            format!("{what} after it was denied {}: {}", denied.asked, denied.reason),
         )
     } else {
         CallError::new(CallErrorKind::Trap, code, what)

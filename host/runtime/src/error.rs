@@ -42,8 +42,8 @@ pub struct CallError {
     /// The way it ended.
     pub kind: CallErrorKind,
     /// Stable and short. For [`CallErrorKind::Error`] the plugin's own word, else one of ours, e.g. `stack-overflow`,
-    /// `unreachable`, `exit`, `wall-clock`, `cpu`, `memory`, `handles`, `call-data`, `network`, `host-calls`, `config`,
-    /// `report`.
+    /// `unreachable`, `exit`, `wall-clock`, `cpu`, `memory`, `handles`, `call-data`, `network`, `http`, `secrets`, `state`, `host-calls`,
+    /// `config`, `report`.
     pub code: String,
     /// One sentence, safe to show.
     pub message: String,
@@ -65,7 +65,10 @@ impl CallError {
                 Some("raise `memory` of this plugin, or let it read in smaller batches")
             }
             (CallErrorKind::Denied, "network") => {
-                Some("a verifier has no network; use a build of it that needs none")
+                Some("no plugin has sockets; use a build of it that needs none, or that uses wasi:http")
+            }
+            (CallErrorKind::Denied, "http" | "secrets" | "state") => {
+                Some("if that is meant, grant it in the `allow` of this use")
             }
             (CallErrorKind::Rejected, "config") => {
                 Some("compare the step's `config` with the plugin's schema")

@@ -10,6 +10,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, CacheError};
+use crate::call::Outside;
+use crate::capability::http::HttpOptions;
 use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::examine::{self, Examination};
@@ -38,6 +40,10 @@ pub struct HostOptions {
     pub trust: TrustPolicy,
     /// Settings by plugin name. Plugins without any get the default ones.
     pub plugins: BTreeMap<String, PluginOptions>,
+    /// How their HTTP requests leave this machine.
+    pub http: HttpOptions,
+    /// A private folder for what plugins keep between calls. Made when it is needed; without one nothing can be kept.
+    pub state_directory: Option<PathBuf>,
 }
 
 /// Settings of one plugin.
@@ -162,8 +168,10 @@ impl PluginHost {
     /// Starts the engine and opens the cache. Loads nothing yet; see [`PluginHost::scan`].
     pub fn start(options: HostOptions) -> Result<PluginHost, StartError> {
         let cache = Cache::open(&options.cache_directory)?;
+        let outside =
+            Outside { http: Arc::new(options.http.clone()), state_folder: options.state_directory.clone() };
         let loader = Engine::new()
-            .and_then(|engine| Loader::new(engine, cache, options.trust.clone()))
+            .and_then(|engine| Loader::new(engine, cache, options.trust.clone(), outside))
             .map_err(|error| StartError::Engine(format!("{error:#}")))?;
         let empty = Registry { directory: options.directory.clone(), ..Registry::default() };
         Ok(PluginHost {

@@ -2,13 +2,13 @@
 //!
 //! A plugin is a file in a folder. [`PluginHost`] looks at the folder, compiles what is new beside what is live, and hands
 //! out a [`Registry`], a fixed set of plugins that a run keeps from its start to its end. [`Plugin::verify`] lets one
-//! judge a snapshot: in an instance of its own, with nothing but the snapshot and a log, under [`Limits`]. However a plugin
+//! judge a snapshot: in an instance of its own, with nothing but the snapshot, a log and what [`Grants`] name, under [`Limits`]. However a plugin
 //! fails, the answer is a [`CallError`] of a known kind, and the next call starts afresh.
 //!
 //! This crate is the only one that knows the WebAssembly engine, and shows nothing of it.
 //!
 //! From the outside in: `host` and `watch` follow the folder, `examine` looks at one file for its author, `load` makes a file a plugin (`hygiene`, `trust`, `shape`, `cache`,
-//! `schema`), `worlds` calls one kind of plugin each (`call` for limits and ends, `capability` for what a guest reaches),
+//! `schema`), `worlds` calls one kind of plugin each (`call` for limits and ends, `capability` for what a guest reaches, `grants` for what it may),
 //! `report` and `text` make safe what comes back.
 #![warn(missing_docs)]
 
@@ -21,6 +21,7 @@ mod engine;
 mod error;
 mod examine;
 mod facts;
+mod grants;
 mod host;
 mod hygiene;
 mod limits;
@@ -38,8 +39,13 @@ mod worlds;
 
 pub use cache::CacheError;
 pub use call::CallStats;
+pub use capability::http::{HttpOptions, HttpProxy};
+pub use capability::state::is_store_name;
 pub use error::{CallError, CallErrorKind};
 pub use examine::{Examination, Import, Ready};
+pub use grants::{
+    AddressRange, Allow, Denial, Grants, HttpPattern, PatternError, RangeError, SecretText, Wants,
+};
 pub use host::{
     Change, HostOptions, PluginHost, PluginOptions, ScanEvent, ScanReport, StartError, plugin_name,
 };

@@ -29,7 +29,7 @@ pub struct Limits {
     pub timeout: Duration,
     /// Processor time of the thread that runs the plugin, host functions included.
     pub cpu: Duration,
-    /// Calls of host functions (snapshot and log).
+    /// Calls of host functions of ours; those of WASI are not counted.
     pub host_calls: u64,
     /// Bytes of log lines, standard output and standard error that are passed on; the rest is dropped and counted.
     pub log_bytes: u64,
@@ -37,6 +37,12 @@ pub struct Limits {
     pub report_bytes: u64,
     /// Findings kept of a report; further ones are counted.
     pub findings: u32,
+    /// HTTP requests.
+    pub http_requests: u64,
+    /// Bytes of the bodies of all requests together.
+    pub http_request_bytes: u64,
+    /// Bytes of the bodies of all answers together.
+    pub http_response_bytes: u64,
 }
 
 impl Default for Limits {
@@ -49,6 +55,9 @@ impl Default for Limits {
             log_bytes: 256 << 10,
             report_bytes: 1 << 20,
             findings: 1000,
+            http_requests: 100,
+            http_request_bytes: 1 << 20,
+            http_response_bytes: 8 << 20,
         }
     }
 }
@@ -64,6 +73,9 @@ impl Limits {
             log_bytes: 4 << 10,
             report_bytes: 512 << 10,
             findings: 0,
+            http_requests: 0,
+            http_request_bytes: 0,
+            http_response_bytes: 0,
         }
     }
 }

@@ -14,10 +14,11 @@ use wasmtime::component::{Component, Linker};
 
 use crate::bindings::VerifierPre;
 use crate::cache::{Cache, Key};
-use crate::call::CallState;
+use crate::call::{CallState, Outside};
 use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::error::CallErrorKind;
+use crate::grants::Wants;
 use crate::host::PluginOptions;
 use crate::hygiene::{self, Untrusted};
 use crate::plugin::Plugin;
@@ -248,6 +249,7 @@ pub(crate) struct Loader {
     linker: Linker<CallState>,
     cache: Cache,
     trust: TrustPolicy,
+    outside: Outside,
 }
 
 /// A plugin and how it came to be.
@@ -259,9 +261,14 @@ pub(crate) struct Loaded {
 }
 
 impl Loader {
-    pub(crate) fn new(engine: Engine, cache: Cache, trust: TrustPolicy) -> wasmtime::Result<Loader> {
+    pub(crate) fn new(
+        engine: Engine,
+        cache: Cache,
+        trust: TrustPolicy,
+        outside: Outside,
+    ) -> wasmtime::Result<Loader> {
         let linker = verifier::linker(&engine)?;
-        Ok(Loader { engine, linker, cache, trust })
+        Ok(Loader { engine, linker, cache, trust, outside })
     }
 
     /// What is known of a file's signature.
@@ -300,6 +307,8 @@ impl Loader {
             ))
             .hint(format!("rename the file to `{}.wasm`", description.name)));
         }
+        let wants = Wants::parse(&description.wants)
+            .map_err(|reason| Refusal::new(text::one_line(&reason, REASON_BYTES)))?;
         let schema_text = description.config_schema.clone();
         let schema = tokio::task::spawn_blocking(move || ConfigSchema::parse(&schema_text)).await;
         let schema =
@@ -313,6 +322,8 @@ impl Loader {
             engine: self.engine.clone(),
             verifier,
             description,
+            wants,
+            outside: self.outside.clone(),
             schema,
             limits: options.limits,
             sha256: digest.to_string(),

@@ -1,6 +1,6 @@
 //! Where a guest's words go: its log lines, standard output and standard error.
 //!
-//! Everything is cut into lines, made safe to show and passed to `tracing` under the plugin's name, up to a volume; what
+//! Everything is cut into lines, freed of secrets, made safe to show and passed to `tracing` under the plugin's name, up to a volume; what
 //! is beyond is counted and dropped. The end of standard error is kept besides, for it tells why a guest stopped.
 
 use std::collections::VecDeque;
@@ -13,6 +13,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::grants::Redactor;
 use crate::text;
 
 /// Longer lines are cut.
@@ -43,6 +44,7 @@ pub(crate) struct Output {
 
 struct State {
     plugin: String,
+    redactor: Redactor,
     budget_bytes: u64,
     lines: u64,
     dropped: u64,
@@ -63,10 +65,11 @@ pub(crate) struct Written {
 }
 
 impl Output {
-    pub(crate) fn new(plugin: &str, budget_bytes: u64) -> Output {
+    pub(crate) fn new(plugin: &str, budget_bytes: u64, redactor: Redactor) -> Output {
         Output {
             shared: Arc::new(Mutex::new(State {
                 plugin: plugin.to_owned(),
+                redactor,
                 budget_bytes,
                 lines: 0,
                 dropped: 0,
@@ -80,7 +83,9 @@ impl Output {
 
     /// One line of the `log` import. Line feeds in it are made visible: one call, one line.
     pub(crate) fn log(&self, level: &str, message: &str) {
-        self.lock().emit(Source::Log, level, message);
+        let mut state = self.lock();
+        let clean = state.redactor.text(message.to_owned());
+        state.emit(Source::Log, level, &clean);
     }
 
     /// A stream for the guest's standard output or standard error.
@@ -100,8 +105,14 @@ impl Output {
                 "the plugin wrote more than its log limit; the rest was dropped"
             );
         }
-        let kept: Vec<u8> = state.stderr_end.iter().copied().collect();
-        let mut stderr = text::lines(&String::from_utf8_lossy(&kept), 2 * STDERR_BYTES);
+        let mut kept: Vec<u8> = state.stderr_end.iter().copied().collect();
+        if state.stderr_dropped_bytes > 0 && state.redactor.has_secrets() {
+            // The first line may begin within a secret.
+            let end = kept.iter().position(|byte| *byte == b'\n').map_or(kept.len(), |end| end + 1);
+            kept.drain(..end);
+        }
+        let clean = state.redactor.bytes(&kept);
+        let mut stderr = text::lines(&String::from_utf8_lossy(&clean), 2 * STDERR_BYTES);
         if state.stderr_dropped_bytes > 0 {
             stderr.insert_str(0, &format!("[{} earlier bytes dropped]\n", state.stderr_dropped_bytes));
         }
@@ -147,7 +158,11 @@ impl State {
     fn flush_line(&mut self, source: Source) {
         let line = std::mem::take(self.partial(source));
         let level = if source == Source::Stderr { "info" } else { "debug" };
-        self.emit(source, level, &String::from_utf8_lossy(&line));
+        // Before the emission, which does not know that the line was cut.
+        let clean =
+            if line.len() < LINE_BYTES { self.redactor.bytes(&line) } else { self.redactor.cut_bytes(&line) };
+        let clean = String::from_utf8_lossy(&clean).into_owned();
+        self.emit(source, level, &clean);
     }
 
     fn keep_end(&mut self, bytes: &[u8]) {
@@ -250,7 +265,7 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_volume_are_dropped_and_counted() {
-        let output = Output::new("noisy", 3 * (LINE_COST_BYTES + 1));
+        let output = Output::new("noisy", 3 * (LINE_COST_BYTES + 1), Redactor::default());
         for _ in 0..10 {
             output.log("info", "x");
         }
@@ -259,8 +274,30 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_blotted_out_also_where_words_are_cut() {
+        let secret = "hunter2hunter2";
+        let redactor = || Redactor::new([("token", secret)].into_iter());
+        let output = Output::new("talker", 0, redactor());
+        let mut stream = output.stream(Source::Stderr);
+        // In two writes, as a formatter does it.
+        for part in ["it is hunter2", "hunter2!\n"] {
+            OutputStream::write(&mut stream, Bytes::from(part)).expect("never fails");
+        }
+        assert_eq!(output.finish().stderr, "it is [secret token]!\n");
+
+        let output = Output::new("talker", 0, redactor());
+        let mut stream = output.stream(Source::Stderr);
+        let flood = format!("{}{secret}\nlast words", "x".repeat(20_000));
+        // What is kept begins in the middle of the secret.
+        let kept = format!("{flood}{}", "y".repeat(STDERR_BYTES - 20));
+        OutputStream::write(&mut stream, Bytes::from(kept)).expect("never fails");
+        let stderr = output.finish().stderr;
+        assert!(!stderr.contains("unter2") && stderr.contains("last words"), "{}", &stderr[..80]);
+    }
+
+    #[test]
     fn the_end_of_standard_error_is_kept() {
-        let output = Output::new("noisy", 0);
+        let output = Output::new("noisy", 0, Redactor::default());
         let mut stream = output.stream(Source::Stderr);
         for _ in 0..100 {
             OutputStream::write(&mut stream, Bytes::from(vec![b'a'; 1000])).expect("never fails");

@@ -7,10 +7,11 @@ use etcd_snapshot::SnapshotFile;
 use serde_json::Value;
 
 use crate::bindings::VerifierPre;
-use crate::call::CallState;
+use crate::call::{CallState, Outside, Reach};
 use crate::capability::snapshot::Subject;
 use crate::engine::Engine;
 use crate::facts::Facts;
+use crate::grants::{Grants, Wants};
 use crate::limits::Limits;
 use crate::schema::{ConfigSchema, Setting};
 use crate::trust::Signature;
@@ -21,6 +22,8 @@ pub struct Plugin {
     pub(crate) engine: Engine,
     pub(crate) verifier: VerifierPre<CallState>,
     pub(crate) description: Description,
+    pub(crate) wants: Wants,
+    pub(crate) outside: Outside,
     pub(crate) schema: ConfigSchema,
     pub(crate) limits: Limits,
     pub(crate) sha256: String,
@@ -61,6 +64,11 @@ impl Plugin {
         &self.description
     }
 
+    /// The grants that it would like. Nothing is granted by this.
+    pub fn wants(&self) -> &Wants {
+        &self.wants
+    }
+
     /// Whether it remembers something with each report, and wants it back: `previous-backup` and `previous-memo` in the context.
     pub fn remembers(&self) -> bool {
         self.description.attributes.iter().any(|(name, _)| name == crate::report::MEMO)
@@ -88,26 +96,27 @@ impl Plugin {
     /// (`cluster`, `backup-id`, `time`, `session`); `config` is the step's config table.
     ///
     /// The future may be dropped at any time, which ends the call. The first call on a file builds its key index, which
-    /// is not counted as the plugin's time.
+    /// is not counted as the plugin's time. Nothing is granted; see [`Plugin::verify_inspected`].
     pub async fn verify(
         &self,
         subject: Arc<SnapshotFile>,
         context: Vec<(String, String)>,
         config: &Value,
     ) -> VerifyRun {
-        self.verify_file(subject, Facts::default(), context, config).await
+        self.verify_file(subject, Facts::default(), context, config, &Grants::default()).await
     }
 
     /// As [`Plugin::verify`], with what an inspection found, which the plugin may ask for by name (`hash`, `records`,
-    /// `storage-version` and so on).
+    /// `storage-version` and so on), and with what it may reach: of `grants` what the plugin wants, too.
     pub async fn verify_inspected(
         &self,
         subject: Arc<SnapshotFile>,
         facts: &etcd_snapshot::Facts,
         context: Vec<(String, String)>,
         config: &Value,
+        grants: &Grants,
     ) -> VerifyRun {
-        self.verify_file(subject, Facts::of(facts), context, config).await
+        self.verify_file(subject, Facts::of(facts), context, config, grants).await
     }
 
     async fn verify_file(
@@ -116,6 +125,7 @@ impl Plugin {
         facts: Facts,
         context: Vec<(String, String)>,
         config: &Value,
+        grants: &Grants,
     ) -> VerifyRun {
         if let Err(complaints) = self.check_config(config) {
             return VerifyRun::rejected(
@@ -131,7 +141,8 @@ impl Plugin {
             context,
             config: if config.is_null() { "{}".to_owned() } else { config.to_string() },
         };
-        verifier::verify(&self.engine, &self.verifier, self.name(), &self.limits, input).await
+        let reach = Reach { grants: grants.wanted(&self.wants), outside: self.outside.clone() };
+        verifier::verify(&self.engine, &self.verifier, self.name(), &self.limits, reach, input).await
     }
 
     /// Builds the file's key index, if it is not there, on a thread that may block. A file that cannot be indexed answers

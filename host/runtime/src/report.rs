@@ -3,6 +3,7 @@
 use etcd_snapshot::{Outcome, Severity};
 use serde::Serialize;
 
+use crate::grants::Redactor;
 use crate::text;
 
 /// A verifier's answer. Every text in it is bounded and free of control characters.
@@ -91,6 +92,38 @@ pub(crate) struct RawFinding {
 }
 
 impl Raw {
+    /// Takes out secrets, which the guest may have been given.
+    pub(crate) fn redacted(self, redactor: &Redactor) -> Raw {
+        if !redactor.has_secrets() {
+            return self;
+        }
+        let text = |text| redactor.text(text);
+        let pairs = |pairs: Vec<(String, String)>| -> Vec<(String, String)> {
+            pairs.into_iter().map(|(name, value)| (text(name), text(value))).collect()
+        };
+        let findings = self.findings.into_iter().map(|finding| RawFinding {
+            severity: finding.severity,
+            code: text(finding.code),
+            message: text(finding.message),
+            key: finding.key.map(|key| redactor.bytes(&key).into_owned()),
+            attributes: pairs(finding.attributes),
+        });
+        let measurements = self.measurements.into_iter().map(|measurement| Measurement {
+            name: text(measurement.name),
+            value: measurement.value,
+            unit: text(measurement.unit),
+            attributes: pairs(measurement.attributes),
+        });
+        Raw {
+            outcome: self.outcome,
+            summary: text(self.summary),
+            findings: findings.collect(),
+            measurements: measurements.collect(),
+            attributes: pairs(self.attributes),
+            memo: self.memo.map(text),
+        }
+    }
+
     /// Cuts, counts and cleans.
     pub(crate) fn bounded(self, findings_limit: u32) -> Report {
         let limit = findings_limit as usize;

@@ -8,11 +8,13 @@ use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 /// Packages of ours that this agent serves, with the version and the interfaces it serves of each.
 const SERVED: [(&str, Version, &[&str]); 2] = [
     ("holdfast:snapshot", Version { major: 0, minor: 1, patch: 0 }, &["reader"]),
-    ("holdfast:host", Version { major: 0, minor: 1, patch: 0 }, &["log"]),
+    ("holdfast:host", Version { major: 0, minor: 1, patch: 1 }, &["log", "secrets", "state"]),
 ];
 /// The package whose exports make a verifier.
 const VERIFIER: (&str, Version, &[&str]) =
     ("holdfast:verifier", Version { major: 0, minor: 1, patch: 0 }, &["plugin", "verify"]);
+/// What is served of `wasi:http`.
+const WASI_HTTP: [&str; 2] = ["types", "outgoing-handler"];
 /// Parts of WASI 0.2 that are linked, with nothing granted.
 const WASI: [&str; 6] =
     ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"];
@@ -201,15 +203,16 @@ fn refuse_import(name: &str) -> Option<String> {
 }
 
 fn refuse_wasi(name: &str, import: &InterfaceName<'_>) -> Option<String> {
-    if import.package == "wasi:http" {
-        return Some(format!("imports `{name}`: verifiers have no HTTP"));
-    }
+    let served = match import.package {
+        "wasi:http" => WASI_HTTP.contains(&import.interface),
+        package => WASI.contains(&package),
+    };
     let version = import.version.and_then(Version::parse);
     match version {
         Some(version) if (version.major, version.minor) != (0, 2) => {
             Some(format!("was built for WASI {version} (imports `{name}`); this agent serves WASI 0.2"))
         }
-        Some(_) if WASI.contains(&import.package) => None,
+        Some(_) if served => None,
         _ => Some(format!("imports `{name}`, which this agent does not serve")),
     }
 }
@@ -274,17 +277,22 @@ mod tests {
     #[test]
     fn what_is_not_served_is_named() {
         for (name, part) in [
-            ("wasi:http/outgoing-handler@0.2.9", "verifiers have no HTTP"),
+            ("wasi:http/incoming-handler@0.2.9", "does not serve"),
             ("wasi:cli/environment@0.3.0", "was built for WASI 0.3.0"),
             ("wasi:nn/graph@0.2.0", "does not serve"),
-            ("holdfast:host/secret@0.1.0", "built for a newer agent"),
+            ("holdfast:host/metrics@0.1.2", "built for a newer agent"),
+            ("holdfast:host/secrets@0.2.0", "was built for `holdfast:host@0.2.0`; this agent serves 0.1.1"),
             ("acme:db/client@1.0.0", "does not offer to verifiers"),
             ("run", "does not know"),
         ] {
             let refusal = refuse_import(name).unwrap_or_else(|| panic!("`{name}` is refused"));
             assert!(refusal.contains(part), "{refusal}");
         }
-        assert_eq!(refuse_import("wasi:sockets/tcp@0.2.13"), None);
+        for served in
+            ["wasi:sockets/tcp@0.2.13", "wasi:http/outgoing-handler@0.2.4", "holdfast:host/log@0.1.0"]
+        {
+            assert_eq!(refuse_import(served), None, "{served}");
+        }
     }
 
     #[test]

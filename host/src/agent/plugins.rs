@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use holdfast_runtime::{HostOptions, Limits, PluginHost, PluginOptions, Registry, StartError};
+use holdfast_runtime::{Allow, HostOptions, Limits, Plugin, PluginHost, PluginOptions, Registry, StartError};
 
 use crate::config::{Chain, Config, Diagnostic, PluginsConfig, Span, StepKind, probe};
 
@@ -36,6 +36,8 @@ pub fn host_options(plugins: &PluginsConfig) -> HostOptions {
         cache_directory: plugins.cache.clone(),
         trust: plugins.trust.clone(),
         plugins: options.collect(),
+        http: plugins.http.clone(),
+        state_directory: Some(plugins.state.clone()),
     }
 }
 
@@ -63,7 +65,7 @@ pub(super) fn judge_steps(config: &Config, registry: &Registry) -> Vec<Diagnosti
     let mut found = Vec::new();
     for chain in config.chains.values() {
         for (index, step) in chain.steps.iter().enumerate() {
-            let StepKind::Plugin { name, config: given } = &step.kind else { continue };
+            let StepKind::Plugin { name, config: given, granted } = &step.kind else { continue };
             let place = || config.step_place(&chain.name, index);
             match registry.plugin(name) {
                 Err(error) => {
@@ -71,6 +73,9 @@ pub(super) fn judge_steps(config: &Config, registry: &Registry) -> Vec<Diagnosti
                     found.push(Diagnostic::error(error.to_string()).at(place()).maybe_hint(Some(hint)));
                 }
                 Ok(plugin) => {
+                    let allow = format!("chain.{}.steps[{index}].allow", chain.name);
+                    let at = config.source.place(&allow).or_else(place);
+                    found.extend(judge_grants(&plugin, &granted.allow).map(|told| told.at(at.clone())));
                     let complaints = plugin.check_config(given).err().unwrap_or_default();
                     found.extend(complaints.iter().map(|complaint| {
                         let within = config_place(config, &chain.name, index, complaint);
@@ -85,6 +90,23 @@ pub(super) fn judge_steps(config: &Config, registry: &Registry) -> Vec<Diagnosti
         }
     }
     found
+}
+
+/// What a plugin would like and is not granted, and what is granted to no effect.
+fn judge_grants(plugin: &Plugin, allow: &Allow) -> impl Iterator<Item = Diagnostic> {
+    let (name, wants) = (plugin.name(), plugin.wants());
+    let missing = wants.missing(allow).map(|line| {
+        Diagnostic::warning(format!("plugin `{name}` would like more than it is granted"))
+            .hint(format!("if that is meant, write `{line}` beside its name"))
+    });
+    let unwanted = wants.unwanted(allow).into_iter().map(|grant| {
+        Diagnostic::warning(format!(
+            "{grant} is granted to no effect: plugin `{}` does not ask for it",
+            plugin.name()
+        ))
+        .hint(format!("`holdfast plugin check {}` tells what it asks for", plugin.file().display()))
+    });
+    missing.into_iter().chain(unwanted)
 }
 
 /// Where a plugin's complaint points: it begins with the place in backticks, `prefixes[0].min_count`, or is about the

@@ -35,6 +35,10 @@ impl Live {
         let host = PluginHost::start(host_options(&config.plugins))?;
         if config.plugins.directory.exists() {
             host.scan().await;
+            // What a plugin would like and is not granted; the rest is told when it is used.
+            let mut found = judge_steps(&config, &host.registry());
+            found.retain(|one| one.severity == Severity::Warning);
+            tell(&config.source, &found);
         }
         Ok(Live { config, schedule, plugins: Watched::begin(host) })
     }

@@ -71,6 +71,17 @@ pub struct Used {
     pub bytes: u64,
     /// Calls of the host.
     pub host_calls: u64,
+    /// HTTP requests made.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub http_requests: u64,
+    /// How often something was asked for that is not granted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub denied: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A number that a plugin measured.

@@ -3,6 +3,7 @@
 //! A value that `raw` found unsound is missing here and has been told of; the checks then go on without it, so
 //! that one error does not bring others that only follow from it.
 
+mod grants;
 mod stores;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,12 +37,16 @@ pub(super) struct Parts {
     pub(super) store_timeouts: BTreeMap<String, Duration>,
     pub(super) stores: BTreeMap<String, StoreConfig>,
     pub(super) chains: BTreeMap<String, Chain>,
+    pub(super) secrets: BTreeMap<String, SecretSource>,
     pub(super) plugins: PluginsConfig,
 }
 
 /// Judges a file. `None` when something without which there is no configuration is missing; it has been told of then.
 pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagnostic>) -> Option<Parts> {
-    let mut check = Check { folder, problems };
+    let mut check = Check { folder, problems, secrets: BTreeMap::new(), granted_secrets: BTreeSet::new() };
+    let secrets = fields.named("secret").map(|secrets| secrets.value).unwrap_or_default();
+    let secret_spans = spans(&secrets);
+    check.secrets(secrets);
     let cluster = fields.fields("cluster").and_then(|cluster| check.cluster(cluster.value));
     let preflight = fields.fields("preflight").map(|preflight| policy(preflight.value));
     let stores = fields.named("store").map(|stores| stores.value);
@@ -58,6 +63,7 @@ pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagno
     let directory = fields.fields("plugins");
     let plugins = fields.named("plugin").map(|plugins| plugins.value).unwrap_or_default();
     let plugins = check.plugins(directory?.value, plugins, &chains);
+    check.unused_secrets(&secret_spans);
     let backup = fields
         .fields("backup")
         .and_then(|backup| check.backup(backup.value, store_spans.as_ref(), chain_spans.as_ref()));
@@ -69,7 +75,9 @@ pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagno
     }
     let decrypt = fields.fields("decrypt").and_then(|mut decrypt| decrypt.value.texts("identity_files"));
     let decrypt = decrypt.map(|files| check.paths(files)).unwrap_or_default();
+    let secrets = check.secrets;
     Some(Parts {
+        secrets,
         cluster: cluster?,
         preflight: preflight??,
         backup: backup?,
@@ -118,6 +126,10 @@ fn policy(mut fields: Fields) -> Option<Policy> {
 struct Check<'a> {
     folder: &'a Path,
     problems: &'a mut Vec<Diagnostic>,
+    /// Where the secrets are that plugins may be granted.
+    secrets: BTreeMap<String, SecretSource>,
+    /// Names of those that some `allow` names.
+    granted_secrets: BTreeSet<String>,
 }
 
 impl Check<'_> {
@@ -498,6 +510,14 @@ impl Check<'_> {
                     .hint("only plugins take a `config`"),
             );
         }
+        if fields.gives("allow") && !fields.gives("plugin") {
+            self.tell(
+                Diagnostic::error("a step has an `allow` but no `plugin`")
+                    .at(fields.span_of("allow").or_else(|| span.clone()))
+                    .hint("only plugins are granted something"),
+            );
+        }
+        let granted = fields.fields("allow").map(|allow| self.allow(allow.value));
         let on_error = match fields.text("on_error")?.value.as_str() {
             "warn" => OnError::Warn,
             _ => OnError::Fail,
@@ -514,6 +534,7 @@ impl Check<'_> {
                     None if config_given => return None,
                     config => config.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new())),
                 },
+                granted: granted?,
             },
             _ => return None,
         };
@@ -564,7 +585,16 @@ impl Check<'_> {
         let trust = self.trust(&mut fields);
         let directory = fields.text("directory").map(|path| self.path(path));
         let cache = fields.text("cache").map(|path| self.path(path));
-        Some(PluginsConfig { directory: directory?, cache: cache?, trust: trust?, plugins })
+        let state = fields.text("state").map(|path| self.path(path));
+        let http = self.http(&mut fields);
+        Some(PluginsConfig {
+            directory: directory?,
+            cache: cache?,
+            trust: trust?,
+            state: state?,
+            http: http?,
+            plugins,
+        })
     }
 
     fn trust(&mut self, fields: &mut Fields) -> Option<TrustPolicy> {

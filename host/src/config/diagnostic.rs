@@ -284,7 +284,9 @@ fn secret_values(text: &str) -> Vec<Span> {
 
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
+    // `secrets` in an `allow` holds names.
     SECRET_WORDS.iter().any(|word| key.contains(word))
+        && key != "secrets"
         && !["_file", "_files", "_env"].iter().any(|end| key.ends_with(end))
 }
 
@@ -311,6 +313,7 @@ mod tests {
         for (text, shown) in [
             ("password = \"hunter2\" # x", "password = \"*******\" # x"),
             ("x = { api-token='ab', b = 1 }", "x = { api-token='**', b = 1 }"),
+            ("allow = { secrets = [\"name\"] }", "allow = { secrets = [\"name\"] }"),
             ("\"secret\" = '''a\nb'''\nc = 1", "\"secret\" = '''***'''\nc = 1"),
             ("Password=oops\nb=1", "Password=****\nb=1"),
             ("password = \"never closed\nb = 1", "password = \"************\nb = 1"),

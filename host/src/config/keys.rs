@@ -85,8 +85,8 @@ const fn table(doc: &'static str, keys: &'static [Key]) -> Table {
 }
 
 /// Names of the user's choosing in the reference, in the order in which [`Kind::Named`] tables come.
-pub(super) const EXAMPLE_NAMES: [(&str, &str); 3] =
-    [("store", "local"), ("chain", "sanity"), ("plugin", "required-keys")];
+pub(super) const EXAMPLE_NAMES: [(&str, &str); 4] =
+    [("store", "local"), ("chain", "sanity"), ("secret", "token"), ("plugin", "required-keys")];
 
 /// The name in the reference of a store that is not of the first kind: a store has one kind.
 pub(super) const EXAMPLE_OTHER_STORE: &str = "bucket";
@@ -104,6 +104,7 @@ pub(super) static ROOT: Table = table(
         key("decrypt", Kind::Table(&DECRYPT), Default("{}"), ""),
         key("store", Named(&STORE), Required("{}"), ""),
         key("chain", Named(&CHAIN), Default("{}"), ""),
+        key("secret", Named(&SECRET), Default("{}"), ""),
         key("plugins", Kind::Table(&PLUGINS), Default("{}"), ""),
         key("plugin", Named(&PLUGIN), Default("{}"), ""),
     ],
@@ -421,7 +422,9 @@ static CHAIN: Table = table(
      `integrity = {}`        the structure of the file, its records and hashes\n\
      `agreement = {}`        the members' own hashes, taken right after the snapshot\n\
      `continuity = {}`       does it follow on from the backup before?\n\
-     `plugin = \"NAME\"`       a plugin looks into the keys; `config = { … }` is passed to it\n\
+     `plugin = \"NAME\"`       a plugin looks into the keys; `config = { … }` is passed to it, and `allow = { … }` says what it may\n\
+     reach: `http = [\"https://host:port\", \"https://*.example.org\"]`, `secrets = [\"NAME\"]` of [secret.NAME], `state = [\"NAME\"]`, and\n\
+     `http_addresses = [\"10.0.0.0/8\"]` for hosts whose names lead to addresses that are not public; nothing if not set;\n\
      and, if you like, `on_error = \"warn\"`: then its failure does not fail the chain.",
     &[
         key(
@@ -445,11 +448,45 @@ static STEP: Table = table(
         key("continuity", Kind::Table(&NOTHING), Optional("{}"), ""),
         key("plugin", Text, Optional("\"required-keys\""), ""),
         key("config", Json, Optional("{}"), ""),
+        key("allow", Kind::Table(&ALLOW), Default("{}"), ""),
         key("on_error", Choice(&["fail", "warn"]), Default("\"fail\""), ""),
     ],
 );
 
 static NOTHING: Table = table("", &[]);
+
+/// What one use of a plugin may reach.
+static ALLOW: Table = Table {
+    doc: "",
+    keys: &[
+        key("http", Texts, Default("[]"), ""),
+        key("http_addresses", Texts, Default("[]"), ""),
+        key("secrets", Texts, Default("[]"), ""),
+        key("state", Texts, Default("[]"), ""),
+    ],
+    mistaken: &[
+        (
+            "network",
+            "no plugin has sockets; `http` is for requests to hosts: `http = [\"https://a.example\"]`",
+        ),
+        ("files", "no plugin reads files; `state` is for what it keeps itself"),
+        ("env", "no plugin sees the environment; `secrets` names what is in a [secret.NAME]"),
+    ],
+};
+
+static SECRET: Table = Table {
+    doc: "A secret that plugins may be granted by name: `allow = { secrets = [\"token\"] }`. It is read when it is needed.",
+    keys: &[
+        key(
+            "file",
+            Path,
+            Optional("\"/etc/holdfast/token\""),
+            "The file that holds it, readable by this user only.",
+        ),
+        key("env", Text, Instead("\"TOKEN\""), "The environment variable that holds it."),
+    ],
+    mistaken: &[("value", "the configuration holds no secrets: name a `file` or an `env`")],
+};
 
 static PLUGINS: Table = table(
     "Where plugins lie. A file that is added, changed or removed is taken up at once.",
@@ -472,6 +509,30 @@ static PLUGINS: Table = table(
             Texts,
             Default("[]"),
             "Whose signatures count: public keys of minisign (`RW…`, from `holdfast plugin keygen` or `minisign -G`).",
+        ),
+        key(
+            "state",
+            Path,
+            Default("\"/var/lib/holdfast/plugin-state\""),
+            "Where plugins keep what they are granted to keep. It is made when it is needed.",
+        ),
+        key(
+            "http_ca",
+            Path,
+            Optional("\"/etc/holdfast/internal-ca.crt\""),
+            "Authorities for plugins' HTTPS requests, beside those of the system.",
+        ),
+        key(
+            "http_proxy",
+            Text,
+            Optional("\"http://proxy.example.org:3128\""),
+            "The proxy for plugins' HTTP requests. Which addresses names lead to is then its business.",
+        ),
+        key(
+            "no_proxy",
+            Texts,
+            Default("[]"),
+            "Hosts that they reach without it: \"a.example.org\", or \".example.org\" for all below.",
         ),
     ],
 );

@@ -45,6 +45,7 @@ pub async fn probe_files(config: &Config) -> Vec<Diagnostic> {
         connection(config, &mut found).await;
     }
     keys(config, &mut found);
+    plugin_secrets(config, &mut found);
     folders(config, &mut found);
     found
 }
@@ -163,6 +164,25 @@ fn keys(config: &Config, found: &mut Vec<Diagnostic>) {
             .at(config.source.place("decrypt.identity_files"))
             .hint("`age-keygen -y KEYFILE` prints the recipient of an identity"),
         );
+    }
+}
+
+/// What plugins may be granted, and whom their requests trust.
+fn plugin_secrets(config: &Config, found: &mut Vec<Diagnostic>) {
+    for (name, source) in &config.secrets {
+        let place = |key: &str| config.source.place(&format!("secret.{name}.{key}"));
+        match (source.read(), source) {
+            (Err(error), _) => {
+                let place = place("file").or_else(|| place("env"));
+                found.push(Diagnostic::error(with_causes(&error)).at(place).maybe_hint(error.hint()));
+            }
+            (Ok(_), SecretSource::File(path)) => private("secret file", path, place("file"), found),
+            (Ok(_), SecretSource::Env(_)) => {}
+        }
+    }
+    if let Some(Err(reason)) = config.plugins.http.ca.as_deref().map(certificates) {
+        let message = format!("the authorities for plugins' requests cannot be used: {reason}");
+        found.push(Diagnostic::error(message).at(config.source.place("plugins.http_ca")));
     }
 }
 

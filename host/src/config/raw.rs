@@ -409,6 +409,14 @@ fn unknown_key(table: &'static Table, path: &str, name: &str, span: Span) -> Dia
         .or_else(|| home_of(&keys::ROOT, "", name).map(|home| format!("it belongs in `{home}`")))
         .or_else(|| did_you_mean(name, &names))
         .or_else(|| (!names.is_empty()).then(|| format!("known here: {}", list(&names))));
+    // Whoever grants something should see what there is to grant.
+    let hint = match hint {
+        Some(hint) if path.rsplit('.').next() == Some("allow") && !hint.starts_with("known here") => {
+            let join = if hint.ends_with('?') { "" } else { ";" };
+            Some(format!("{hint}{join} what can be granted is {}", list(&names)))
+        }
+        hint => hint,
+    };
     Diagnostic::error(message).at(span).maybe_hint(hint)
 }
 

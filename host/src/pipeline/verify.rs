@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use etcd_snapshot::{Finding, Inspection, Outcome, Severity, SnapshotFile};
-use holdfast_runtime::{Registry, VerifyRun};
+use holdfast_runtime::{Denial, Registry, VerifyRun};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::agreement::Agreement;
 use super::continuity::Continuity;
 use super::remembered::Remembered;
+use super::store::with_causes;
 use crate::catalog::{BackupId, Measured, RECORD_FORMAT, Record, StepRecord, Trigger, Used};
+use crate::config::Granted;
 pub use crate::config::{Chain, OnError, Step, StepKind};
 use crate::session::{Session, Stage, worst};
 use crate::units::counted;
@@ -182,8 +184,8 @@ async fn run_step(
             StepKind::Integrity => integrity(&subject.inspection),
             StepKind::Agreement => agreed(subject.agreement.as_ref()),
             StepKind::Continuity => followed(subject.continuity.as_ref()),
-            StepKind::Plugin { name, config } => {
-                let call = plugin(subject, name, config, plugins, started, session);
+            StepKind::Plugin { name, config, granted } => {
+                let call = plugin(subject, name, config, granted, plugins, started, session);
                 tokio::select! {
                     verdict = call => verdict,
                     () = tokio::time::sleep_until(deadline.into()) => {
@@ -298,6 +300,7 @@ async fn plugin(
     subject: &Subject,
     name: &str,
     config: &serde_json::Value,
+    granted: &Granted,
     plugins: &Registry,
     started: Timestamp,
     session: &Session,
@@ -305,6 +308,10 @@ async fn plugin(
     let plugin = match plugins.plugin(name) {
         Ok(plugin) => plugin,
         Err(unavailable) => return Verdict::unknown(unavailable.to_string()).because("rejected"),
+    };
+    let grants = match granted.read() {
+        Ok(grants) => grants,
+        Err(error) => return Verdict::unknown(with_causes(&error)).because("rejected"),
     };
     let mut context = vec![
         ("cluster".to_owned(), subject.cluster.clone()),
@@ -318,13 +325,15 @@ async fn plugin(
         context.extend(subject.remembered.context(name));
     }
     let file = Arc::clone(&subject.file);
-    let run = plugin.verify_inspected(file, &subject.inspection.facts, context, config).await;
+    let run = plugin.verify_inspected(file, &subject.inspection.facts, context, config, &grants).await;
     let used = Used {
         cpu_ms: u64::try_from(run.stats.cpu.as_millis()).unwrap_or(u64::MAX),
         peak_memory_bytes: run.stats.peak_memory_bytes,
         rows: run.stats.rows,
         bytes: run.stats.bytes,
         host_calls: run.stats.host_calls,
+        http_requests: run.stats.http_requests,
+        denied: run.stats.denied,
     };
     Verdict {
         version: Some(plugin.version().to_owned()),
@@ -335,7 +344,8 @@ async fn plugin(
 }
 
 fn verdict_of(run: VerifyRun) -> Verdict {
-    match run.result {
+    let denied: Vec<Finding> = run.denied.iter().map(refused).collect();
+    let mut verdict = match run.result {
         Ok(report) => Verdict {
             findings: report
                 .findings
@@ -367,5 +377,24 @@ fn verdict_of(run: VerifyRun) -> Verdict {
                 run.stderr.lines().last().map(|line| format!(" (it wrote: {line})")).unwrap_or_default();
             Verdict::unknown(format!("{}{wrote}", error.message)).because(&error.kind.to_string())
         }
+    };
+    verdict.findings.extend(denied);
+    verdict
+}
+
+/// What a plugin asked for and is not granted. It says nothing about the snapshot, so it changes no verdict.
+fn refused(denial: &Denial) -> Finding {
+    let hint = denial.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+    Finding {
+        code: "denied".to_owned(),
+        severity: Severity::Warning,
+        message: format!("the plugin asked for {}, which was refused: {}{hint}", denial.asked, denial.reason),
+        key: None,
+        page: None,
+        bucket: None,
+        revision: None,
+        offset: None,
+        expected: None,
+        found: None,
     }
 }

@@ -33,6 +33,7 @@ fn each_door_has_one_keeper() {
     let dependencies = dependencies();
     assert_eq!(importers(&dependencies, "wasmtime"), ["holdfast-runtime"]);
     assert_eq!(importers(&dependencies, "wasmtime-wasi"), ["holdfast-runtime"]);
+    assert_eq!(importers(&dependencies, "wasmtime-wasi-http"), ["holdfast-runtime"]);
     // The tests fill a real etcd with it; the product has one door.
     assert_eq!(importers(&dependencies, "etcd-client"), ["holdfast", "holdfast-tests"]);
     assert_eq!(importers(&dependencies, "aws-sdk-s3"), ["holdfast"]);

@@ -1,4 +1,4 @@
-//! WASI 0.2, whole and empty: languages import it for their standard libraries, nothing of it is granted.
+//! WASI 0.2 but for HTTP, whole and empty: languages import it for their standard libraries, nothing of it is ever granted.
 //!
 //! Files and environment are empty and need no refusing. Sockets and name look-ups are refused here, before anything is
 //! made, and the refusal is remembered: it explains why the guest failed afterwards.
@@ -9,6 +9,7 @@ use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp_create_socket, ud
 use wasmtime_wasi::p2::{DynPollable, SocketError, SocketResult, TcpSocket, UdpSocket};
 
 use crate::call::CallState;
+use crate::grants::Denial;
 
 /// The code under which a refusal is reported.
 const NETWORK: &str = "network";
@@ -39,7 +40,13 @@ struct Refusing<'a>(&'a mut CallState);
 impl Refusing<'_> {
     fn refuse<T>(&mut self) -> SocketResult<T> {
         self.0.meter.host_call().map_err(SocketError::trap)?;
-        self.0.meter.deny(NETWORK);
+        self.0.meter.denials.add(Denial {
+            grant: NETWORK,
+            asked: "access to the network".to_owned(),
+            reason: "sockets and names are never granted, only HTTP is".to_owned(),
+            hint: None,
+            times: 1,
+        });
         Err(ErrorCode::AccessDenied.into())
     }
 }

@@ -6,11 +6,12 @@ use wasmtime::component::{Component, Linker, Resource};
 
 use crate::bindings::exports::holdfast::verifier::{plugin, verify};
 use crate::bindings::{Verifier, VerifierPre};
-use crate::call::{self, CallState, CallStats, Finished};
+use crate::call::{self, CallState, CallStats, Finished, Reach};
 use crate::capability;
 use crate::capability::snapshot::Subject;
 use crate::engine::Engine;
 use crate::error::{CallError, CallErrorKind};
+use crate::grants::{Denial, Redactor};
 use crate::limits::Limits;
 use crate::report::{self, Measurement, Raw, RawFinding, Report};
 use crate::text;
@@ -48,6 +49,8 @@ pub struct VerifyRun {
     pub stats: CallStats,
     /// The end of what the plugin wrote to standard error, safe to show.
     pub stderr: String,
+    /// What it asked for and was refused.
+    pub denied: Vec<Denial>,
 }
 
 impl VerifyRun {
@@ -57,6 +60,7 @@ impl VerifyRun {
             result: Err(CallError::new(CallErrorKind::Rejected, code, message)),
             stats: CallStats::default(),
             stderr: String::new(),
+            denied: Vec::new(),
         }
     }
 }
@@ -65,7 +69,10 @@ impl VerifyRun {
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
     let mut linker = Linker::new(engine.wasmtime());
     capability::wasi::add(&mut linker)?;
+    capability::http::add(&mut linker)?;
     capability::log::add(&mut linker)?;
+    capability::secrets::add(&mut linker)?;
+    capability::state::add(&mut linker)?;
     capability::snapshot::add(&mut linker)?;
     Ok(linker)
 }
@@ -87,13 +94,14 @@ pub(crate) async fn describe(
 ) -> Result<Description, CallError> {
     let limits = limits.for_description();
     let verifier = verifier.clone();
-    let finished: Finished<plugin::Description> = call::run(engine, label, &limits, |store| {
-        Box::pin(async move {
-            let instance: Verifier = verifier.instantiate_async(&mut *store).await?;
-            instance.holdfast_verifier_plugin().call_describe(store).await
+    let finished: Finished<plugin::Description> =
+        call::run(engine, label, &limits, Reach::default(), |store| {
+            Box::pin(async move {
+                let instance: Verifier = verifier.instantiate_async(&mut *store).await?;
+                instance.holdfast_verifier_plugin().call_describe(store).await
+            })
         })
-    })
-    .await;
+        .await;
     bounded_description(finished.result?)
 }
 
@@ -139,11 +147,12 @@ pub(crate) async fn verify(
     verifier: &VerifierPre<CallState>,
     name: &str,
     limits: &Limits,
+    reach: Reach,
     input: Input,
 ) -> VerifyRun {
     let Input { subject, context, config } = input;
     let verifier = verifier.clone();
-    let finished = call::run(engine, name, limits, |store| {
+    let finished = call::run(engine, name, limits, reach, |store| {
         Box::pin(async move {
             let instance: Verifier = verifier.instantiate_async(&mut *store).await?;
             let subject = store.data_mut().table.push(subject)?;
@@ -154,17 +163,17 @@ pub(crate) async fn verify(
     })
     .await;
     let result = finished.result.and_then(|answer| match answer {
-        Ok(report) => accept(report, limits),
+        Ok(report) => accept(report, limits, &finished.redactor),
         Err(error) => Err(CallError::new(
             CallErrorKind::Error,
-            &report::code(&error.code),
-            report::message(&error.message),
+            &report::code(&finished.redactor.text(error.code)),
+            report::message(&finished.redactor.text(error.message)),
         )),
     });
-    VerifyRun { result, stats: finished.stats, stderr: finished.stderr }
+    VerifyRun { result, stats: finished.stats, stderr: finished.stderr, denied: finished.denied }
 }
 
-fn accept(report: verify::Report, limits: &Limits) -> Result<Report, CallError> {
+fn accept(report: verify::Report, limits: &Limits, redactor: &Redactor) -> Result<Report, CallError> {
     let size_bytes = report_bytes(&report);
     if size_bytes > limits.report_bytes {
         let message = format!("its report has {size_bytes} bytes; at most {} are taken", limits.report_bytes);
@@ -175,7 +184,7 @@ fn accept(report: verify::Report, limits: &Limits) -> Result<Report, CallError> 
         let message = format!("its memo has {} bytes; at most {} are kept", memo.len(), report::MEMO_BYTES);
         return Err(CallError::new(CallErrorKind::Rejected, "memo", message));
     }
-    Ok(raw.bounded(limits.findings))
+    Ok(raw.redacted(redactor).bounded(limits.findings))
 }
 
 /// The sum of a report's texts.
@@ -248,11 +257,13 @@ mod tests {
             measurements: Vec::new(),
             attributes: vec![("memo".to_owned(), memo), ("a".to_owned(), "b".to_owned())],
         };
-        let taken = accept(report("x\n".to_owned()), &Limits::default()).expect("it is small");
+        let taken =
+            accept(report("x\n".to_owned()), &Limits::default(), &Redactor::default()).expect("it is small");
         assert_eq!(taken.memo.as_deref(), Some("x\n"), "it comes back as it was");
         assert_eq!(taken.attributes, [("a".to_owned(), "b".to_owned())]);
         let error =
-            accept(report("x".repeat(report::MEMO_BYTES + 1)), &Limits::default()).expect_err("too large");
+            accept(report("x".repeat(report::MEMO_BYTES + 1)), &Limits::default(), &Redactor::default())
+                .expect_err("too large");
         assert_eq!((error.kind, error.code.as_str()), (CallErrorKind::Rejected, "memo"));
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_snapshot::Outcome;
-use holdfast_runtime::{CallErrorKind, Limits};
+use holdfast_runtime::{CallErrorKind, Grants, Limits};
 use serde_json::json;
 
 use crate::harness::{Setup, expect_error, hostile, hostile_under, patched, run, subject};
@@ -230,7 +230,8 @@ async fn a_scan_sees_every_byte_and_is_counted() {
     assert_eq!(facts.summary, "1641 0 4456480 None None");
     let inspection = etcd_snapshot::inspect(&file, &etcd_snapshot::CheckOptions::default());
     let config = json!({ "do": "facts" });
-    let facts = plugin.verify_inspected(file, &inspection.facts, Vec::new(), &config).await;
+    let facts =
+        plugin.verify_inspected(file, &inspection.facts, Vec::new(), &config, &Grants::default()).await;
     assert_eq!(facts.result.expect("a report").summary, "1641 0 4456480 Some(\"4145899407\") None");
 }
 

@@ -8,14 +8,18 @@ use std::sync::{Arc, LazyLock};
 
 use etcd_snapshot::SnapshotFile;
 use holdfast_runtime::{
-    CallErrorKind, HostOptions, Limits, Plugin, PluginHost, PluginOptions, ScanReport, TrustPolicy, VerifyRun,
+    CallErrorKind, HostOptions, HttpOptions, Limits, Plugin, PluginHost, PluginOptions, ScanReport,
+    TrustPolicy, VerifyRun,
 };
 use serde_json::{Value, json};
 
-/// The hostile guest, built once per run of the tests.
-static HOSTILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+/// The guests, built once per run of the tests. The first is built against `holdfast:host@0.1.0`, the second against 0.1.1.
+static HOSTILE: LazyLock<Vec<u8>> = LazyLock::new(|| built("hostile"));
+static REACH: LazyLock<Vec<u8>> = LazyLock::new(|| built("reach"));
+
+fn built(name: &str) -> Vec<u8> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
-    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/hostile");
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests").join(name);
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip2", "--target-dir"])
         .arg(&target)
@@ -25,8 +29,9 @@ static HOSTILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         .status()
         .expect("cargo runs");
     assert!(built.success(), "the guest builds: is the target wasm32-wasip2 installed?");
-    fs::read(target.join("wasm32-wasip2/release/hostile.wasm")).expect("the guest was built")
-});
+    fs::read(target.join("wasm32-wasip2/release").join(name).with_extension("wasm"))
+        .expect("the guest was built")
+}
 
 /// A snapshot of a real cluster: 1055 live keys at revision 1641.
 static SUBJECT: LazyLock<Arc<SnapshotFile>> = LazyLock::new(|| {
@@ -45,9 +50,18 @@ pub(crate) fn hostile() -> Vec<u8> {
     HOSTILE.clone()
 }
 
+/// The guest that reaches for what may be granted.
+pub(crate) fn reach() -> Vec<u8> {
+    REACH.clone()
+}
+
 /// The guest with some of its bytes replaced by as many others.
 pub(crate) fn patched(changes: &[(&str, &str)]) -> Vec<u8> {
-    let mut bytes = hostile();
+    replaced(hostile(), changes)
+}
+
+/// A component with some of its bytes replaced by as many others.
+pub(crate) fn replaced(mut bytes: Vec<u8>, changes: &[(&str, &str)]) -> Vec<u8> {
     for (from, to) in changes {
         assert_eq!(from.len(), to.len(), "a patch keeps all offsets");
         let mut found = 0;
@@ -77,6 +91,7 @@ pub(crate) struct Setup {
     cache: PathBuf,
     trust: TrustPolicy,
     plugins: BTreeMap<String, PluginOptions>,
+    http: HttpOptions,
 }
 
 impl Setup {
@@ -85,7 +100,13 @@ impl Setup {
         fs::create_dir(root.path().join("plugins")).expect("a plugin folder");
         // Shared, so that each variant of the guest is compiled once.
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache");
-        Setup { root, cache, trust: TrustPolicy::default(), plugins: BTreeMap::new() }
+        Setup {
+            root,
+            cache,
+            trust: TrustPolicy::default(),
+            plugins: BTreeMap::new(),
+            http: HttpOptions::default(),
+        }
     }
 
     /// With a cache that nobody else fills or empties.
@@ -120,6 +141,10 @@ impl Setup {
         self
     }
 
+    pub(crate) fn http(self, http: HttpOptions) -> Setup {
+        Setup { http, ..self }
+    }
+
     pub(crate) fn limits(self, limits: Limits) -> Setup {
         self.options("hostile", PluginOptions { limits, ..PluginOptions::default() })
     }
@@ -137,6 +162,8 @@ impl Setup {
             cache_directory: self.cache(),
             trust: self.trust.clone(),
             plugins: self.plugins.clone(),
+            http: self.http.clone(),
+            state_directory: Some(self.root.path().join("state")),
         })
         .expect("the host starts")
     }

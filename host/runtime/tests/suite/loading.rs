@@ -92,6 +92,7 @@ async fn a_cache_that_others_may_write_stops_the_start() {
         directory: setup.folder(),
         cache_directory: setup.cache(),
         plugins: [].into(),
+        ..HostOptions::default()
     });
     let Err(error @ StartError::Cache(_)) = started else { panic!("it must not start") };
     assert_eq!(error.hint(), Some(format!("run `chmod go-w {}`", native.display())));

@@ -2,6 +2,8 @@
 
 mod calls;
 mod figures;
+mod grants;
 mod harness;
 mod loading;
 mod reload;
+mod servers;

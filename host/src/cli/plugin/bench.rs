@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::super::Context;
 use super::super::failure::Failure;
 use super::run::milliseconds;
-use super::settings::{self, SettingsArgs};
+use super::settings::{self, Case, SettingsArgs};
 use super::subject::{Subject, SubjectArgs};
 use crate::config::Config;
 use crate::printer::{Align, Printer, Table};
@@ -99,10 +99,10 @@ async fn measure(args: &Args, config: Option<&Config>, subject: &Subject) -> Res
     let (mut calls, mut processor) = (Vec::new(), Vec::new());
     let mut last = CallStats::default();
     // The first builds the file's index, which every plugin of a run then shares.
-    call(plugin, subject, &case.config).await?;
+    call(plugin, subject, &case).await?;
     for _ in 0..args.runs {
         let started = Instant::now();
-        last = call(plugin, subject, &case.config).await?;
+        last = call(plugin, subject, &case).await?;
         calls.push(started.elapsed());
         processor.push(last.cpu);
     }
@@ -128,8 +128,8 @@ async fn measure(args: &Args, config: Option<&Config>, subject: &Subject) -> Res
 }
 
 /// A call must give a report: an error's time says nothing.
-async fn call(plugin: &Plugin, subject: &Subject, config: &serde_json::Value) -> Result<CallStats> {
-    let run = subject.judge(plugin, subject.context(), config).await;
+async fn call(plugin: &Plugin, subject: &Subject, case: &Case) -> Result<CallStats> {
+    let run = subject.judge(plugin, subject.context(), &case.config, &case.grants).await;
     match run.result {
         Ok(_) => Ok(run.stats),
         Err(error) => {

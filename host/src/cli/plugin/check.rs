@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use holdfast_runtime::{Examination, Import, Plugin, Rejection, Setting, Signature};
+use holdfast_runtime::{Allow, Examination, Import, Plugin, Rejection, Setting, Signature};
 use serde::Serialize;
 
 use super::super::{Context, answer};
@@ -44,6 +44,8 @@ struct Checked<'a> {
     imports: &'a [Import],
     exports: &'a [String],
     wants: &'a [String],
+    /// The `allow` table that grants all of it.
+    allow: Option<String>,
     attributes: &'a [(String, String)],
     settings: &'a [Setting],
     config_schema: Option<serde_json::Value>,
@@ -80,6 +82,7 @@ fn checked<'a>(examination: &'a Examination, settings: &'a [Setting]) -> Checked
         imports: &examination.imports,
         exports: &examination.exports,
         wants: description.map(|description| description.wants.as_slice()).unwrap_or_default(),
+        allow: plugin.and_then(|plugin| plugin.wants().missing(&Allow::default())),
         attributes: description.map(|description| description.attributes.as_slice()).unwrap_or_default(),
         settings,
         config_schema: description
@@ -100,10 +103,7 @@ fn print(printer: &Printer, checked: &Checked<'_>) {
         facts.fact("name", name);
         facts.fact("version", version);
         facts.fact("what", checked.summary.unwrap_or_default());
-        facts.fact("grants", if checked.wants.is_empty() { "none needed" } else { "it would like:" });
-    }
-    for want in checked.wants {
-        facts.fact("", format_args!("allow.{want}"));
+        facts.fact("grants", checked.allow.as_deref().unwrap_or("none needed"));
     }
     for (name, value) in checked.attributes {
         facts.fact(name, value);
@@ -123,7 +123,7 @@ fn print(printer: &Printer, checked: &Checked<'_>) {
     }
 }
 
-/// WASI comes from the language, with nothing granted; only what is not served of it is worth a line.
+/// WASI comes from the language, with nothing granted but HTTP where it is; only what is not served of it is worth a line.
 fn interfaces(printer: &Printer, checked: &Checked<'_>) {
     let mut table = Table::new([("interface", Align::Left), ("", Align::Left), ("served", Align::Left)]);
     let mut wasi = 0;
@@ -135,7 +135,7 @@ fn interfaces(printer: &Printer, checked: &Checked<'_>) {
         }
     }
     if wasi > 0 {
-        table.row([&format!("{wasi} of WASI 0.2"), "imports", "yes, with nothing granted"]);
+        table.row([&format!("{wasi} of WASI 0.2"), "imports", "yes; HTTP where it is granted, nothing else"]);
     }
     for export in checked.exports {
         table.row([export.as_str(), "exports", ""]);

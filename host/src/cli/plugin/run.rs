@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use etcd_snapshot::Outcome;
-use holdfast_runtime::{CallError, CallStats, Plugin, PluginHost, Ready, Report, VerifyRun};
+use holdfast_runtime::{CallError, CallStats, Denial, Plugin, PluginHost, Ready, Report, VerifyRun};
 use serde::Serialize;
 
 use super::super::failure::FailureExt as _;
@@ -71,6 +71,8 @@ struct Run<'a> {
     report: Option<&'a Report>,
     error: Option<&'a CallError>,
     stderr: &'a str,
+    /// What it asked for and was refused.
+    denied: &'a [Denial],
     used: Used,
 }
 
@@ -84,6 +86,10 @@ struct Used {
     host_calls: u64,
     log_lines: u64,
     log_lines_dropped: u64,
+    http_requests: u64,
+    http_sent_bytes: u64,
+    http_received_bytes: u64,
+    denied: u64,
 }
 
 impl From<&CallStats> for Used {
@@ -97,6 +103,10 @@ impl From<&CallStats> for Used {
             host_calls: stats.host_calls,
             log_lines: stats.log_lines,
             log_lines_dropped: stats.log_lines_dropped,
+            http_requests: stats.http_requests,
+            http_sent_bytes: stats.http_sent_bytes,
+            http_received_bytes: stats.http_received_bytes,
+            denied: stats.denied,
         }
     }
 }
@@ -158,10 +168,11 @@ struct Subjects {
 }
 
 impl Subjects {
-    async fn judge(&self, plugin: &Plugin, config: &serde_json::Value) -> Result<VerifyRun> {
+    async fn judge(&self, plugin: &Plugin, case: &Case) -> Result<VerifyRun> {
+        let Case { config, grants, .. } = case;
         let mut told = self.subject.context();
         if let Some(previous) = &self.previous {
-            let run = previous.judge(plugin, previous.context(), config).await;
+            let run = previous.judge(plugin, previous.context(), config, grants).await;
             let reported = run.result.map_err(|error| {
                 anyhow!("there is no report of the older snapshot: {} ({})", error.message, error.kind)
             })?;
@@ -172,7 +183,7 @@ impl Subjects {
             told.push(("previous-backup".to_owned(), "previous".to_owned()));
             told.push(("previous-memo".to_owned(), memo));
         }
-        Ok(self.subject.judge(plugin, told, config).await)
+        Ok(self.subject.judge(plugin, told, config, grants).await)
     }
 }
 
@@ -194,7 +205,7 @@ async fn once(
     let cases = settings::cases(&args.settings, plugin.name(), config)?;
     let mut runs: Vec<(&Case, VerifyRun)> = Vec::new();
     for case in &cases {
-        runs.push((case, subjects.judge(&plugin, &case.config).await?));
+        runs.push((case, subjects.judge(&plugin, case).await?));
     }
     let ran = Ran {
         plugin: plugin.name(),
@@ -231,6 +242,7 @@ fn described<'a>(case: &'a Case, run: &'a VerifyRun) -> Run<'a> {
         report: run.result.as_ref().ok(),
         error: run.result.as_ref().err(),
         stderr: &run.stderr,
+        denied: &run.denied,
         used: Used::from(&run.stats),
     }
 }
@@ -254,8 +266,19 @@ fn print(printer: &Printer, plugin: &Plugin, run: &Run<'_>) {
             printer.line(format_args!("  hint: {hint}"));
         }
     }
+    denied(printer, run.denied);
     printer.blank();
     used(printer, plugin, &run.used);
+}
+
+fn denied(printer: &Printer, denied: &[Denial]) {
+    for denial in denied {
+        let times = if denial.times > 1 { format!(", {} times", denial.times) } else { String::new() };
+        printer.line(format_args!("  denied: {denial}{times}"));
+        if let Some(hint) = &denial.hint {
+            printer.line(format_args!("    hint: {hint}"));
+        }
+    }
 }
 
 fn findings(printer: &Printer, report: &Report) {
@@ -310,5 +333,12 @@ fn used(printer: &Printer, plugin: &Plugin, used: &Used) {
         String::new()
     };
     table.row(["log lines", &used.log_lines.to_string(), &dropped]);
+    if used.http_requests > 0 {
+        let of = limits.http_requests.to_string();
+        table.row(["http requests", &used.http_requests.to_string(), &of]);
+        let (sent, received) = (used.http_sent_bytes, used.http_received_bytes);
+        table.row(["sent", &format_size(sent), &format_size(limits.http_request_bytes)]);
+        table.row(["received", &format_size(received), &format_size(limits.http_response_bytes)]);
+    }
     printer.table(&table);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use etcd_snapshot::{Facts, Outcome, SnapshotFile};
-use holdfast_runtime::{Plugin, VerifyRun};
+use holdfast_runtime::{Grants, Plugin, VerifyRun};
 
 use super::super::{Context, open, verify};
 use crate::config::Config;
@@ -67,8 +67,9 @@ impl Subject {
         plugin: &Plugin,
         context: Vec<(String, String)>,
         config: &serde_json::Value,
+        grants: &Grants,
     ) -> VerifyRun {
-        plugin.verify_inspected(Arc::clone(&self.file), &self.facts, context, config).await
+        plugin.verify_inspected(Arc::clone(&self.file), &self.facts, context, config, grants).await
     }
 
     /// What is known of the run.
