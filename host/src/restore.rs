@@ -2,13 +2,14 @@
 //!
 //! The engine writes it; here stands what decides whether it may: an integrity check that failed needs the operator's
 //! word; a file that is not the one expected, or that has no room, is refused. The disk is kept busy while the check is under
-//! way, with a copy under a hidden name that goes away when the answer is no.
+//! way, with a copy under a hidden name that goes away when the answer is no. What was unpacked for the restore is written
+//! once: after the check it is moved into its place.
 
 pub mod against;
 pub mod bump;
 pub mod room;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,11 @@ use etcd_snapshot::restore::{CopyAhead, Plan, RestoreError, Restored, restore_ah
 use etcd_snapshot::{Facts, Finding, Inspection, Outcome, Severity, SnapshotFile};
 use serde::Serialize;
 
-use crate::pipeline::inspect::{self, Hash, InspectError, Inspected};
+use crate::pipeline::inspect::{self, InspectError, Inspected};
+use crate::source::LocalFile;
 use crate::units::counted;
 use against::{Comparison, Expected};
-use room::{Place, Sizes};
+use room::{Place, Sizes, Source};
 
 /// What the operator allows.
 #[derive(Debug, Clone, Copy, Default)]
@@ -158,18 +160,18 @@ impl RestoreFailure {
 }
 
 /// Opens and checks a snapshot file, and compares it with what is expected. Meanwhile it is copied for the plans in
-/// `ahead`, if there is room; whether they are carried out is told by [`write()`].
+/// `ahead`, if there is room; whether they are carried out is told by [`write()`]. One that was unpacked for this is not
+/// copied for the last plan: [`write()`] moves it there.
 pub async fn check(
-    file: &Path,
+    file: &LocalFile,
     allowed: Permissions,
     expected: Option<&Expected>,
     ahead: &[Plan],
 ) -> Result<Checked, RestoreFailure> {
     let began = Instant::now();
-    let snapshot = inspect::open(file).await?;
+    let snapshot = inspect::open(file.path()).await?;
     let ahead = copy_ahead(file, &snapshot, ahead).await?;
-    let hash = Hash::Unknown { allow_missing: allowed.missing_hash };
-    let inspected = inspect::check(snapshot, hash).await;
+    let inspected = inspect::check(snapshot, file.hash(allowed.missing_hash)).await;
     let compared = expected.map(|expected| expected.compare(&inspected.inspection.facts));
     // Another file than the one meant is told before what is wrong with it.
     if let (Some(expected), Some(compared)) = (expected, &compared)
@@ -194,7 +196,7 @@ impl Checked {
 
 /// Begins to copy; nothing where there is no room for it, or too little is known to tell.
 async fn copy_ahead(
-    file: &Path,
+    file: &LocalFile,
     snapshot: &Arc<SnapshotFile>,
     plans: &[Plan],
 ) -> Result<Option<CopyAhead>, RestoreFailure> {
@@ -203,13 +205,19 @@ async fn copy_ahead(
     }
     let image_bytes = snapshot.snapshot().db().size_bytes();
     let sizes = Sizes { image_bytes, in_use_bytes: image_bytes, unpacked_bytes: 0 };
-    let (file, snapshot, plans) = (file.to_owned(), Arc::clone(snapshot), plans.to_owned());
+    let (own, path) = (file.is_own(), file.path().to_owned());
+    let (snapshot, plans) = (Arc::clone(snapshot), plans.to_owned());
     let begin = move || {
-        let places = room::places(&plans, sizes, Some(&file));
-        if room::refuse_short(&places).is_err() {
+        let source = if own { Source::Own(&path) } else { Source::Theirs(&path) };
+        if room::refuse_short(&room::places(&plans, sizes, source)).is_err() {
             return Ok(None);
         }
-        CopyAhead::begin(snapshot, &plans).map(Some)
+        let begun = if own {
+            CopyAhead::begin_taking(snapshot, &plans, &path)
+        } else {
+            CopyAhead::begin(snapshot, &plans)
+        };
+        begun.map(Some)
     };
     match tokio::task::spawn_blocking(begin).await {
         Ok(begun) => Ok(begun?),

@@ -1,7 +1,10 @@
-//! A backup back out of a store, as the file that etcd sent, with both digests of its manifest compared on the way.
+//! A backup back out of a store, as the file that etcd sent, with both digests of its manifest compared on the way, and the hash
+//! at its end.
+
+pub(crate) mod landing;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -9,11 +12,12 @@ use sha2::{Digest, Sha256};
 use crate::bridge::{self, ChunkReader};
 use crate::catalog::Manifest;
 use crate::pack::{self, Identity, UnpackError, hex};
+use crate::pipeline::fetch::digest::Trailer;
 use crate::progress::Progress;
 use crate::store::{self, Store, StoreError};
+use landing::{Failure, Ground, Landed};
 
-/// Bytes written at once.
-const CHUNK_BYTES: usize = 1 << 20;
+pub use landing::WritingOut;
 
 /// Why a backup could not be had back.
 #[derive(Debug, thiserror::Error)]
@@ -110,16 +114,46 @@ impl RetrieveError {
     }
 }
 
-/// Unpacks a backup into `file`, an empty one at `target`. After an error it holds nothing to be used.
+/// The file to unpack into.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// Where it is.
+    pub path: &'a Path,
+    /// The file, empty and open for writing.
+    pub file: File,
+    /// It is to last: the disk is kept busy with it while it comes.
+    pub lasts: bool,
+}
+
+/// A backup that was unpacked.
+#[derive(Debug)]
+pub struct Retrieved {
+    /// The SHA-256 of the database image, in hex, when the hash at the file's end is right: known then without reading it once
+    /// more.
+    pub image_sha256: Option<String>,
+    /// The disk at work, when the file is to last.
+    pub writing_out: Option<WritingOut>,
+}
+
+/// Unpacks a backup into a file. After an error it holds nothing to be used.
 pub async fn retrieve(
     store: &dyn Store,
     manifest: &Manifest,
     identities: &[Identity],
-    target: &Path,
-    file: File,
+    target: Target<'_>,
     progress: &dyn Progress,
-) -> Result<(), RetrieveError> {
-    unpack_into(store, manifest, identities, target, file, progress).await
+) -> Result<Retrieved, RetrieveError> {
+    let Target { path, file, lasts } = target;
+    let landed = unpack_into(store, manifest, identities, path, Ground::of(file, lasts), progress).await?;
+    Ok(landed.into())
+}
+
+impl From<Landed> for Retrieved {
+    fn from(landed: Landed) -> Self {
+        let Landed { digests, writing_out } = landed;
+        let image_sha256 = (digests.trailer == Trailer::Right).then(|| hex(&digests.image_sha256));
+        Self { image_sha256, writing_out }
+    }
 }
 
 /// Does all that [`retrieve`] does, but keeps nothing of it.
@@ -129,7 +163,7 @@ pub async fn read_through(
     identities: &[Identity],
     progress: &dyn Progress,
 ) -> Result<(), RetrieveError> {
-    unpack_into(store, manifest, identities, Path::new(""), io::sink(), progress).await
+    unpack_into(store, manifest, identities, Path::new(""), Ground::Nowhere, progress).await.map(drop)
 }
 
 /// Reads the stored bytes and compares their digest: what can be known without an identity.
@@ -161,9 +195,9 @@ async fn unpack_into(
     manifest: &Manifest,
     identities: &[Identity],
     target: &Path,
-    file: impl Write + Send + 'static,
+    ground: Ground,
     progress: &dyn Progress,
-) -> Result<(), RetrieveError> {
+) -> Result<Landed, RetrieveError> {
     let id = manifest.id.to_string();
     let from_store = |source| RetrieveError::Store { id: id.clone(), source };
     let body = store.get(&manifest.stored.path, None).await.map_err(from_store)?;
@@ -175,7 +209,7 @@ async fn unpack_into(
         identities: identities.to_vec(),
         target: target.to_owned(),
     };
-    let unpacking = tokio::task::spawn_blocking(move || work.run(file, ChunkReader::new(receiver)));
+    let unpacking = tokio::task::spawn_blocking(move || work.run(&ground, ChunkReader::new(receiver)));
     progress.start("unpack", Some(manifest.stored.size_bytes));
     bridge::feed(body, sender, |bytes| progress.advance(bytes)).await;
     progress.finish();
@@ -192,9 +226,9 @@ struct Work {
 }
 
 impl Work {
-    fn run(self, file: impl Write, source: ChunkReader) -> Result<(), RetrieveError> {
+    fn run(self, ground: &Ground, source: ChunkReader) -> Result<Landed, RetrieveError> {
         let mut stored = DigestReader { source, digest: Sha256::new(), read: 0 };
-        let unpacked = self.unpack(file, &mut stored);
+        let unpacked = self.unpack(ground, &mut stored);
         // Whatever went wrong above, damage of the stored bytes explains it best: read on to know.
         let drained = io::copy(&mut stored, &mut io::sink());
         let found = hex(&stored.digest.finalize());
@@ -225,51 +259,33 @@ impl Work {
                 expected: self.manifest.stored.sha256,
             });
         }
-        let (size_bytes, found) = unpacked?;
+        let landed = unpacked?;
+        let found = hex(&landed.digests.file_sha256);
         if found != self.manifest.plain.sha256 {
             return Err(RetrieveError::Plain {
                 id: self.id,
-                size_bytes,
+                size_bytes: landed.digests.size_bytes,
                 found,
                 expected: self.manifest.plain.sha256,
             });
         }
-        Ok(())
+        Ok(landed)
     }
 
-    fn unpack(
-        &self,
-        mut file: impl Write,
-        stored: &mut DigestReader,
-    ) -> Result<(u64, String), RetrieveError> {
-        let write_failed = |source| RetrieveError::Write { path: self.target.clone(), source };
+    fn unpack(&self, ground: &Ground, stored: &mut DigestReader) -> Result<Landed, RetrieveError> {
         let mut plain = pack::unpack(stored, &self.identities)
             .map_err(|source| RetrieveError::Unpack { id: self.id.clone(), source })?;
-        let mut digest = Sha256::new();
-        let mut written = 0;
-        let mut buffer = vec![0; CHUNK_BYTES];
-        loop {
-            let count = match plain.read(&mut buffer) {
-                Ok(0) => return Ok((written, hex(&digest.finalize()))),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => return Err(RetrieveError::Torn { id: self.id.clone(), source }),
-            };
-            // A forged frame may unpack to anything: no more than the manifest promises goes to disk.
-            if written + count as u64 > self.manifest.plain.size_bytes {
-                let source = io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!(
-                        "it unpacks to more than the {} bytes that its manifest names",
-                        self.manifest.plain.size_bytes
-                    ),
-                );
-                return Err(RetrieveError::Torn { id: self.id.clone(), source });
-            }
-            digest.update(&buffer[..count]);
-            file.write_all(&buffer[..count]).map_err(write_failed)?;
-            written += count as u64;
-        }
+        // A forged frame may unpack to anything: no more than the manifest promises goes to disk.
+        let promised = self.manifest.plain.size_bytes;
+        let torn = |source| RetrieveError::Torn { id: self.id.clone(), source };
+        landing::land(&mut *plain, promised, ground).map_err(|failure| match failure {
+            Failure::Read(source) => torn(source),
+            Failure::TooLong => torn(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("it unpacks to more than the {promised} bytes that its manifest names"),
+            )),
+            Failure::Write(source) => RetrieveError::Write { path: self.target.clone(), source },
+        })
     }
 }
 

@@ -10,9 +10,11 @@ use crate::atomic;
 use crate::catalog::{self, BackupId, CatalogError, Entry};
 use crate::pack::{self, Identity, UnpackError};
 use crate::pipeline::SCRATCH_SUFFIX;
+use crate::pipeline::inspect::Hash;
 use crate::pipeline::store::{NamedStore, with_causes};
 use crate::progress::Progress;
-use crate::retrieve::{self, RetrieveError};
+use crate::retrieve::landing::{self, Failure, Ground};
+use crate::retrieve::{self, RetrieveError, Retrieved, WritingOut};
 
 /// Bytes that tell what a file is.
 const HEAD_BYTES: u64 = 32;
@@ -243,17 +245,65 @@ pub async fn latest(stores: &[NamedStore]) -> Result<Found, SourceError> {
     Ok(Found { passed_over, ..newest })
 }
 
-/// A plain snapshot file. One that was unpacked for this is removed when the value goes.
+/// Where something is unpacked to.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The directory; created if missing.
+    pub directory: &'a Path,
+    /// A name for the file, which nobody else takes.
+    pub name: &'a str,
+    /// What is made of the file is to last: the disk is kept busy with it while it comes.
+    pub lasts: bool,
+}
+
+impl<'a> Place<'a> {
+    /// For a file that is only read.
+    pub fn passing(directory: &'a Path, name: &'a str) -> Self {
+        Self { directory, name, lasts: false }
+    }
+}
+
+/// A plain snapshot file. One that was unpacked for this is removed when the value goes, unless it has been moved away.
 pub struct LocalFile {
     path: PathBuf,
     /// Of an unpacked file: the handle that holds it, so that no sweep takes it away.
     temporary: Option<File>,
+    image_sha256: Option<String>,
+    writing_out: Option<WritingOut>,
 }
 
 impl LocalFile {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it was unpacked for this, and is nobody else's: it may be moved away, and changed.
+    pub fn is_own(&self) -> bool {
+        self.temporary.is_some()
+    }
+
+    /// What is known of its trailing hash. If nothing is, it is computed, and may be missing if that is allowed.
+    pub fn hash(&self, allow_missing: bool) -> Hash<'_> {
+        match &self.image_sha256 {
+            Some(image_sha256) => Hash::Compared(image_sha256),
+            None => Hash::Unknown { allow_missing },
+        }
+    }
+
+    fn knows(&mut self, retrieved: Retrieved) {
+        (self.image_sha256, self.writing_out) = (retrieved.image_sha256, retrieved.writing_out);
+    }
+
+    /// Waits until the disk has what was unpacked.
+    ///
+    /// # Errors
+    /// When it did not take it: the file is of no use then.
+    pub async fn written_out(&mut self) -> Result<(), SourceError> {
+        let Some(writing_out) = self.writing_out.take() else { return Ok(()) };
+        let finished = tokio::task::spawn_blocking(|| writing_out.finish()).await;
+        let finished = finished.unwrap_or_else(|error| Err(io::Error::other(error)));
+        finished.map_err(|source| SourceError::Scratch { path: self.path.clone(), source })
     }
 }
 
@@ -265,28 +315,27 @@ impl Drop for LocalFile {
     }
 }
 
-/// Fetches and unpacks a backup into `directory` (created if missing), with its digests compared.
+/// Fetches and unpacks a backup, with its digests compared.
 pub async fn unpack_backup(
     found: &Found,
     identities: &[Identity],
-    directory: &Path,
-    name: &str,
+    place: Place<'_>,
     progress: &dyn Progress,
 ) -> Result<LocalFile, SourceError> {
-    let (target, file) = temporary_in(directory, name)?;
+    let (mut local, file) = temporary_in(place)?;
     let manifest = &found.entry.manifest;
-    let target_path = target.path.clone();
-    retrieve::retrieve(found.named.store.as_ref(), manifest, identities, &target_path, file, progress)
-        .await?;
-    Ok(target)
+    let target = retrieve::Target { path: &local.path, file, lasts: place.lasts };
+    let retrieved =
+        retrieve::retrieve(found.named.store.as_ref(), manifest, identities, target, progress).await?;
+    local.knows(retrieved);
+    Ok(local)
 }
 
-/// A snapshot file given by a person: used where it lies when it is plain, unpacked into `directory` when it is packed.
+/// A snapshot file given by a person: used where it lies when it is plain, unpacked when it is packed.
 pub async fn open_file(
     path: &Path,
     identities: &[Identity],
-    directory: &Path,
-    name: &str,
+    place: Place<'_>,
 ) -> Result<LocalFile, SourceError> {
     let unreadable = |source| SourceError::File { path: path.to_owned(), source };
     let mut head = Vec::new();
@@ -296,32 +345,48 @@ pub async fn open_file(
     }
     (&file).take(HEAD_BYTES).read_to_end(&mut head).map_err(unreadable)?;
     if !pack::is_packed(&head) {
-        return Ok(LocalFile { path: path.to_owned(), temporary: None });
+        return Ok(LocalFile {
+            path: path.to_owned(),
+            temporary: None,
+            image_sha256: None,
+            writing_out: None,
+        });
     }
-    let (target, file) = temporary_in(directory, name)?;
-    let (from, to, identities) = (path.to_owned(), target.path.clone(), identities.to_vec());
-    let unpacking = tokio::task::spawn_blocking(move || unpack_file(&from, &to, file, &identities)).await;
-    unpacking.unwrap_or_else(|error| Err(unreadable(io::Error::other(error))))?;
-    Ok(target)
+    let (mut local, file) = temporary_in(place)?;
+    let ground = Ground::of(file, place.lasts);
+    let (from, to, identities) = (path.to_owned(), local.path.clone(), identities.to_vec());
+    let unpacking = tokio::task::spawn_blocking(move || unpack_file(&from, &to, &ground, &identities)).await;
+    local.knows(unpacking.unwrap_or_else(|error| Err(unreadable(io::Error::other(error))))?);
+    Ok(local)
 }
 
-fn unpack_file(from: &Path, to: &Path, mut file: File, identities: &[Identity]) -> Result<(), SourceError> {
+fn unpack_file(
+    from: &Path,
+    to: &Path,
+    ground: &Ground,
+    identities: &[Identity],
+) -> Result<Retrieved, SourceError> {
     let unpack_failed = |source| SourceError::Unpack { path: from.to_owned(), source };
     let source = File::open(from).map_err(|source| SourceError::File { path: from.to_owned(), source })?;
     let mut plain = pack::unpack(source, identities).map_err(unpack_failed)?;
-    let scratch_failed = |source| SourceError::Scratch { path: to.to_owned(), source };
-    match io::copy(&mut plain, &mut file) {
-        Ok(_) => Ok(()),
-        Err(source) if source.kind() == io::ErrorKind::StorageFull => Err(scratch_failed(source)),
-        Err(source) => Err(unpack_failed(UnpackError::Damaged { layer: "packed", source })),
-    }
+    // How long it should be, nobody has told.
+    let landed = landing::land(&mut *plain, u64::MAX, ground).map_err(|failure| match failure {
+        Failure::Read(source) => unpack_failed(UnpackError::Damaged { layer: "packed", source }),
+        Failure::TooLong => unpack_failed(UnpackError::Damaged {
+            layer: "packed",
+            source: io::ErrorKind::FileTooLarge.into(),
+        }),
+        Failure::Write(source) => SourceError::Scratch { path: to.to_owned(), source },
+    })?;
+    Ok(landed.into())
 }
 
 /// What the names of unpacked files begin with.
 const TEMPORARY_PREFIX: &str = ".holdfast-";
 
 /// A new, held file, and a second handle to write it with. What killed commands left in the directory is taken away first.
-fn temporary_in(directory: &Path, name: &str) -> Result<(LocalFile, File), SourceError> {
+fn temporary_in(place: Place<'_>) -> Result<(LocalFile, File), SourceError> {
+    let Place { directory, name, .. } = place;
     let path = directory.join(format!("{TEMPORARY_PREFIX}{name}{SCRATCH_SUFFIX}"));
     let make = || {
         atomic::create_directory(directory)?;
@@ -340,5 +405,6 @@ fn temporary_in(directory: &Path, name: &str) -> Result<(LocalFile, File), Sourc
     };
     let (writing, held) =
         make().map_err(|source| SourceError::Scratch { path: directory.to_owned(), source })?;
-    Ok((LocalFile { path, temporary: Some(held) }, writing))
+    let local = LocalFile { path, temporary: Some(held), image_sha256: None, writing_out: None };
+    Ok((local, writing))
 }

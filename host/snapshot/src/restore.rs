@@ -280,7 +280,7 @@ fn copied(
 ) -> Result<Staging, RestoreError> {
     if let Some(ahead) = ahead {
         ahead.wait()?;
-        if let Some(staging) = ahead.take(source, plan) {
+        if let Some(staging) = ahead.take(source, plan)? {
             return Ok(staging);
         }
         plan.validate()?;

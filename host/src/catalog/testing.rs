@@ -87,10 +87,11 @@ impl Repository {
     pub(crate) async fn reads_back(&self, id: &str) {
         let manifest = self.manifest(id).await;
         let folder = tempfile::tempdir().unwrap();
-        let target = folder.path().join("read-back");
-        let file = crate::atomic::create_file(&target).unwrap();
+        let path = folder.path().join("read-back");
+        let file = crate::atomic::create_file(&path).unwrap();
         let silent = crate::progress::Silent;
-        crate::retrieve::retrieve(&self.store, &manifest, &[], &target, file, &silent).await.unwrap();
-        assert!(std::fs::read(&target).unwrap() == content(id), "{id} reads back as something else");
+        let target = crate::retrieve::Target { path: &path, file, lasts: false };
+        crate::retrieve::retrieve(&self.store, &manifest, &[], target, &silent).await.unwrap();
+        assert!(std::fs::read(&path).unwrap() == content(id), "{id} reads back as something else");
     }
 }

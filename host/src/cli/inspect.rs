@@ -16,7 +16,7 @@ use super::{Context, answer, verify};
 use crate::details::Details;
 use crate::pipeline::inspect::{Hash, Inspected, inspect};
 use crate::printer::{Align, Printer, Table};
-use crate::source;
+use crate::source::{self, Place};
 use crate::units::{counted, format_size};
 
 /// Entries of each list of the details.
@@ -87,7 +87,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         // What lies there plain is read where it lies, whatever the configuration may say.
         (Target::File(path), None) if !open::is_packed(path) => {
             let scratch = verify::scratch(None);
-            let file = source::open_file(path, &[], &scratch, &name).await;
+            let file = source::open_file(path, &[], Place::passing(&scratch, &name)).await;
             Opened { file: open::answered(file)?, found: None }
         }
         _ => {
@@ -97,8 +97,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             sources.open(&args.backup, &scratch, &name, context).await?
         }
     };
-    let allow_missing = args.allow_missing_hash || opened.has_no_hash();
-    let hash = if args.quick { Hash::Skip } else { Hash::Unknown { allow_missing } };
+    let hash = if args.quick { Hash::Skip } else { opened.hash(args.allow_missing_hash) };
     let inspected = inspect(opened.file.path(), hash).await?;
     let top = args.top.or(args.details.then_some(DEFAULT_TOP));
     let details = match top {

@@ -15,8 +15,9 @@ use crate::agent;
 use crate::catalog::BackupId;
 use crate::config::Config;
 use crate::pack::{self, Identity};
+use crate::pipeline::inspect::Hash;
 use crate::pipeline::store::{NamedStore, with_causes};
-use crate::source::{self, Found, LocalFile, Point, SourceError};
+use crate::source::{self, Found, LocalFile, Place, Point, SourceError};
 use crate::units;
 
 /// A snapshot file, and the backup it came from.
@@ -31,6 +32,11 @@ impl Opened {
     /// Whether etcd sent this backup without a hash, which was allowed when it was made.
     pub(super) fn has_no_hash(&self) -> bool {
         self.found.as_ref().is_some_and(|found| found.entry.manifest.facts.trailer != "present")
+    }
+
+    /// What is known of its trailing hash. A backup that has none by right may have none here, and any may if that is allowed.
+    pub(super) fn hash(&self, allow_missing: bool) -> Hash<'_> {
+        self.file.hash(allow_missing || self.has_no_hash())
     }
 }
 
@@ -101,21 +107,20 @@ impl Sources {
         }
     }
 
-    /// Has the snapshot on local disk: files where they lie, backups unpacked as `name` in `directory`. A copy that is
+    /// Has the snapshot on local disk: files where they lie, backups unpacked to `place`. A copy that is
     /// damaged or away is told, and the next store is asked; `missed` gets those that could not be had.
     pub(super) async fn fetch(
         &self,
         target: &Target,
         found: Option<Found>,
-        directory: &Path,
-        name: &str,
+        place: Place<'_>,
         context: &Context,
         missed: &mut Vec<Missed>,
     ) -> Result<Opened, Missed> {
         let mut found = match (found, target) {
             (Some(found), _) => found,
             (None, Target::File(path)) => {
-                let opened = source::open_file(path, &self.identities, directory, name).await;
+                let opened = source::open_file(path, &self.identities, place).await;
                 return match opened {
                     Ok(file) => Ok(Opened { file, found: None }),
                     Err(error) => Err(Missed { found: None, error }),
@@ -124,8 +129,7 @@ impl Sources {
             (None, _) => unreachable!("a backup was found, or an error told"),
         };
         loop {
-            let unpacked =
-                source::unpack_backup(&found, &self.identities, directory, name, context.progress.as_ref());
+            let unpacked = source::unpack_backup(&found, &self.identities, place, context.progress.as_ref());
             let error = match unpacked.await {
                 Ok(file) => return Ok(Opened { file, found: Some(found) }),
                 Err(error) => error,
@@ -143,7 +147,7 @@ impl Sources {
         }
     }
 
-    /// Finds and fetches.
+    /// Finds and fetches, to be read as `name` in `directory`.
     pub(super) async fn open(
         &self,
         target: &Target,
@@ -152,7 +156,8 @@ impl Sources {
         context: &Context,
     ) -> Result<Opened> {
         let found = self.find(target, context).await?;
-        let opened = self.fetch(target, found, directory, name, context, &mut Vec::new()).await;
+        let place = Place::passing(directory, name);
+        let opened = self.fetch(target, found, place, context, &mut Vec::new()).await;
         answered(opened.map_err(|missed| missed.error))
     }
 }

@@ -23,7 +23,7 @@ use crate::atomic;
 use crate::catalog::{BackupId, Manifest};
 use crate::restore::against::Expected;
 use crate::restore::bump::{self, Bump, Choice};
-use crate::restore::room::{self, Place, Sizes};
+use crate::restore::room::{self, Place, Sizes, Source};
 use crate::restore::{self, Permissions, RestoreFailure};
 use crate::session::SessionId;
 use crate::source::{self, Found};
@@ -189,30 +189,37 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let cancel = stop_on_signals()?;
     let found = open::unless_stopped(&cancel, sources.find(&args.backup, context)).await??;
     let expected = open::unless_stopped(&cancel, expected(args, &sources, context)).await??;
+    let mut foreseen = None;
     if let Some(found) = &found {
         note_latest(args, found, &plans, context);
-        room::refuse_short(&room::places(&plans, sizes_of(&found.entry.manifest), None))?;
+        let places = room::places(&plans, sizes_of(&found.entry.manifest), Source::ToCome);
+        room::refuse_short(&places)?;
+        foreseen = Some(places);
     }
 
-    // Beside the target: what is unpacked there can be moved or cloned into place.
-    let beside = atomic::parent(&plans[0].data_dir).to_owned();
+    // Beside the last target: what is unpacked there is moved into it.
+    let beside = plans.last().map_or(Path::new("."), |plan| atomic::parent(&plan.data_dir)).to_owned();
     let name = SessionId::random().to_string();
+    let lasts = !args.dry_run && !args.compact;
+    let place = source::Place { directory: &beside, name: &name, lasts };
     let began = Instant::now();
     let mut missed = Vec::new();
-    let fetching = sources.fetch(&args.backup, found, &beside, &name, context, &mut missed);
+    let fetching = sources.fetch(&args.backup, found, place, context, &mut missed);
     let fetched = open::unless_stopped(&cancel, fetching).await?;
-    let opened = open::answered(fetched.map_err(|missed| missed.error))?;
+    let mut opened = open::answered(fetched.map_err(|missed| missed.error))?;
     let fetching_took = began.elapsed();
     let missing_hash = args.skip_hash_check || opened.has_no_hash();
     let allowed = Permissions { missing_hash, failed_integrity: args.force };
     let ahead = if args.dry_run { &[] } else { &*plans };
-    let checked = restore::check(opened.file.path(), allowed, expected.as_ref(), ahead).await;
+    let checked = restore::check(&opened.file, allowed, expected.as_ref(), ahead).await;
     let checked = answered(checked)?;
 
     let facts = &checked.inspection.facts;
     let seen = known::Asked { sources: &sources, found: opened.found.as_ref(), file: opened.file.path() };
     let worked_out = raise(args, &mut plans, facts, &seen, context).await?;
-    let places = room::places(&plans, sizes_in(facts), Some(opened.file.path()));
+    let path = opened.file.path();
+    let lies = if opened.file.is_own() { Source::Own(path) } else { Source::Theirs(path) };
+    let places = room::places(&plans, sizes_in(facts), lies);
     // The copy under way has taken its room already.
     if !checked.is_being_copied() {
         room::refuse_short(&places)?;
@@ -224,6 +231,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         bump: worked_out,
     };
     if args.dry_run {
+        // Of a backup, with the room that it was unpacked to here, and is unpacked to again.
+        let places = foreseen.unwrap_or(places);
         let about = about(&plans, facts, &places).await;
         let rehearsed = Rehearsed {
             origin,
@@ -245,6 +254,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         context.printer.show(&rehearsed, |printer| show::rehearsed(printer, &rehearsed));
         return Ok(ExitCode::SUCCESS);
     }
+    opened.file.written_out().await?;
     let report = answered(restore::write(checked, plans).await)?;
     let restored = Restored { origin, report };
     context.printer.show(&restored, |printer| show::restored(printer, &restored));

@@ -17,12 +17,12 @@ use crate::agent;
 use crate::catalog::{self, Record, Trigger};
 use crate::config::{Chain, Config};
 use crate::pipeline::continuity::{self, State};
-use crate::pipeline::inspect::{self, Hash};
+use crate::pipeline::inspect;
 use crate::pipeline::remembered::Remembered;
 use crate::pipeline::store::with_causes;
 use crate::pipeline::verify::{self, Subject, Took};
 use crate::session::Session;
-use crate::source::{Found, SourceError};
+use crate::source::{Found, Place, SourceError};
 
 /// Prove that a backup, or a snapshot file, is good
 ///
@@ -69,7 +69,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let found = open::unless_stopped(&cancel, sources.find(&args.backup, context)).await??;
     let scratch = scratch(config);
     let mut missed = Vec::new();
-    let fetching = sources.fetch(&args.backup, found, &scratch, &name, context, &mut missed);
+    let fetching = sources.fetch(&args.backup, found, Place::passing(&scratch, &name), context, &mut missed);
     let fetched = open::unless_stopped(&cancel, fetching).await?;
     // What lies in a store is not what was written: that is a verdict on this copy, and kept as one.
     for Missed { found, error } in &missed {
@@ -86,8 +86,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             return open::answered(Err(error));
         }
     };
-    let hash = Hash::Unknown { allow_missing: opened.has_no_hash() };
-    let inspected = inspect::inspect(opened.file.path(), hash).await;
+    let inspected = inspect::inspect(opened.file.path(), opened.hash(false)).await;
     let inspected = inspected.answer_is_no()?;
     let plugins = match config {
         Some(config) => agent::plugins_for(config, &chains).await?,

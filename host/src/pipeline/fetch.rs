@@ -5,7 +5,7 @@
 //! fails in the middle the file is emptied and the next one is asked from the beginning: two members' snapshots cannot be
 //! joined. Packing follows the file while it grows; it learns that it is whole only once its hash is found right.
 
-mod digest;
+pub(crate) mod digest;
 mod pace;
 mod write;
 

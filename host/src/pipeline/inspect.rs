@@ -13,6 +13,8 @@ use crate::units::counted;
 pub enum Hash<'a> {
     /// The stream was digested on its way and the trailer compared: no need to do it again.
     Known(&'a Fetched),
+    /// The same of a file that was unpacked: this is the digest of its image, and the trailer says so too.
+    Compared(&'a str),
     /// Nothing: compute it.
     Unknown {
         /// Whether a missing hash is accepted.
@@ -75,6 +77,7 @@ pub async fn check(file: Arc<SnapshotFile>, hash: Hash<'_>) -> Inspected {
         Hash::Known(fetched) => {
             CheckOptions { sha256: false, allow_missing_hash: !fetched.trailer_ok, ..CheckOptions::default() }
         }
+        Hash::Compared(_) => CheckOptions { sha256: false, ..CheckOptions::default() },
         Hash::Skip => CheckOptions { sha256: false, allow_missing_hash: true, ..CheckOptions::default() },
         Hash::Unknown { allow_missing } => {
             CheckOptions { allow_missing_hash: allow_missing, ..CheckOptions::default() }
@@ -82,6 +85,7 @@ pub async fn check(file: Arc<SnapshotFile>, hash: Hash<'_>) -> Inspected {
     };
     let known = match hash {
         Hash::Known(fetched) => Some(fetched.image_sha256.clone()),
+        Hash::Compared(image_sha256) => Some(image_sha256.to_owned()),
         Hash::Unknown { .. } | Hash::Skip => None,
     };
     blocking(move || {

@@ -11,6 +11,7 @@ use etcd_snapshot::wal::SEGMENT_SIZE_BYTES;
 use serde::Serialize;
 
 use super::RestoreFailure;
+use crate::atomic;
 use crate::pipeline::preflight::free_bytes;
 use crate::units::format_size;
 
@@ -56,8 +57,46 @@ pub struct Sizes {
     pub image_bytes: u64,
     /// Bytes in use: what is written with `compact`.
     pub in_use_bytes: u64,
-    /// Bytes of an unpacked copy that is still to be written beside the first target.
+    /// Bytes of an unpacked copy that is still to be written beside the last target.
     pub unpacked_bytes: u64,
+}
+
+/// What is restored, as far as room goes.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// It is still to be unpacked beside the last target, and then moved there.
+    ToCome,
+    /// It was unpacked here for the restore alone, and is moved to the last target.
+    Own(&'a Path),
+    /// It is somebody's, and stays: where its blocks can be shared, a copy of it takes no room.
+    Theirs(&'a Path),
+}
+
+impl Source<'_> {
+    /// Where it is, or will be, when the last of the targets is this.
+    fn directory<'b>(&'b self, last: &'b Path) -> &'b Path {
+        match self {
+            Self::ToCome => atomic::parent(last),
+            Self::Own(path) | Self::Theirs(path) => path,
+        }
+    }
+
+    /// Whether it becomes the database at the last of the targets itself.
+    fn moves_to(&self, last: &Path) -> bool {
+        !matches!(self, Self::Theirs(_)) && {
+            let device = |path: &Path| existing(path).metadata().ok().map(|metadata| metadata.dev());
+            let from = device(self.directory(last));
+            from.is_some() && from == device(last)
+        }
+    }
+
+    /// The file, when it is there.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::ToCome => None,
+            Self::Own(path) | Self::Theirs(path) => Some(path),
+        }
+    }
 }
 
 impl Sizes {
@@ -67,18 +106,20 @@ impl Sizes {
     }
 }
 
-/// What the plans take, file system by file system. `source` is the file that is restored when it is there already: where
-/// its blocks can be shared, a copy of it takes no room.
-pub fn places(plans: &[Plan], sizes: Sizes, source: Option<&Path>) -> Vec<Place> {
+/// What the plans take, file system by file system.
+pub fn places(plans: &[Plan], sizes: Sizes, source: Source<'_>) -> Vec<Place> {
     let mut needs: Vec<(PathBuf, u64)> = Vec::new();
-    for plan in plans {
-        let shared = !plan.compact && shares_blocks(source, &plan.data_dir);
-        let database = if shared { 0 } else { sizes.database_bytes(plan) };
+    let compact = plans.iter().any(|plan| plan.compact);
+    for (number, plan) in plans.iter().enumerate() {
+        let is_last = number + 1 == plans.len();
+        let moved = is_last && !compact && source.moves_to(&plan.data_dir);
+        let free = moved || !plan.compact && shares_blocks(source.file(), &plan.data_dir);
+        let database = if free { 0 } else { sizes.database_bytes(plan) };
         needs.push((plan.data_dir.clone(), database + SLACK_BYTES));
         needs.push((plan.wal_dir.as_ref().unwrap_or(&plan.data_dir).clone(), SEGMENT_SIZE_BYTES));
     }
-    if let Some(first) = plans.first() {
-        needs.push((first.data_dir.clone(), sizes.unpacked_bytes));
+    if let Some(last) = plans.last() {
+        needs.push((source.directory(&last.data_dir).to_owned(), sizes.unpacked_bytes));
     }
     let mut places: Vec<(Option<u64>, Place)> = Vec::new();
     for (directory, bytes) in needs {
@@ -155,10 +196,33 @@ mod tests {
         let (a, b) = (directory.path().join("not/there/a"), directory.path().join("b"));
         let with_wal = Plan { wal_dir: Some(directory.path().join("wal")), compact: true, ..plan(&b) };
         let sizes = Sizes { image_bytes: 10 << 30, in_use_bytes: 3 << 30, unpacked_bytes: 10 << 30 };
-        let places = places(&[Plan { compact: true, ..plan(&a) }, with_wal], sizes, None);
+        let places = places(&[Plan { compact: true, ..plan(&a) }, with_wal], sizes, Source::ToCome);
         assert_eq!(places.len(), 1);
         let expected = (3 << 30) * 2 + (10 << 30) + 2 * SEGMENT_SIZE_BYTES + 2 * SLACK_BYTES;
         assert_eq!((places[0].directory.clone(), places[0].needed_bytes), (a, expected));
+    }
+
+    #[test]
+    fn what_is_unpacked_for_the_restore_takes_its_room_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("unpacked");
+        std::fs::write(&file, b"x").unwrap();
+        let plans = [plan(&directory.path().join("a")), plan(&directory.path().join("b"))];
+        let sizes = |unpacked_bytes| Sizes { image_bytes: 10 << 30, in_use_bytes: 3 << 30, unpacked_bytes };
+        let needed = |plans: &[Plan], unpacked, source| {
+            let places = places(plans, sizes(unpacked), source);
+            assert_eq!(places.len(), 1, "{places:?}");
+            places[0].needed_bytes
+        };
+        let others = 2 * (SEGMENT_SIZE_BYTES + SLACK_BYTES);
+        // Where a copy takes no room, the first target's takes none either.
+        let copy = if shares_blocks(Some(&file), directory.path()) { 0 } else { 10 << 30 };
+        assert_eq!(needed(&plans, 10 << 30, Source::ToCome), copy + (10 << 30) + others);
+        assert_eq!(needed(&plans, 0, Source::Own(&file)), copy + others);
+        assert_eq!(needed(&plans, 0, Source::Theirs(&file)), 2 * copy + others);
+        // One that is written anew is read to its end.
+        let compact = plans.map(|plan| Plan { compact: true, ..plan });
+        assert_eq!(needed(&compact, 0, Source::Own(&file)), 2 * (3 << 30) + others);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Writing the files of a data directory: private, synced, nothing overwritten.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,11 +12,20 @@ use crate::SnapshotFile;
 use crate::bolt::Database;
 use crate::write::{self, Changes, LoadError, Metas, Patch};
 
+/// A database holds the cluster's secrets.
+const PRIVATE: u32 = 0o600;
+
 /// Creates a file that only its owner may read.
 fn create(path: &Path) -> Result<File, RestoreError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true).mode(0o600);
+    options.read(true).write(true).create_new(true).mode(PRIVATE);
     options.open(path).map_err(RestoreError::write("create", path))
+}
+
+/// Makes a file that was moved here as those are that [`create`] makes.
+pub(super) fn make_private(path: &Path) -> Result<(), RestoreError> {
+    let set = std::fs::set_permissions(path, Permissions::from_mode(PRIVATE));
+    set.map_err(RestoreError::write("set the mode of", path))
 }
 
 /// Writes a small file and syncs it; zeros are allocated behind the content up to `reserved_bytes`.
@@ -63,6 +72,8 @@ pub(super) fn patch_image(path: &Path, patch: &Patch) -> Result<u64, RestoreErro
     let file = OpenOptions::new().write(true).open(path);
     file.and_then(|file| {
         file.write_all_at(&patch.pages, patch.kept_bytes)?;
+        // A file that was moved here may be longer: a trailer, or what followed a copied database.
+        file.set_len(patch.kept_bytes + patch.pages.len() as u64)?;
         finish(&file, &patch.metas)
     })
     .map_err(RestoreError::write("write", path))?;

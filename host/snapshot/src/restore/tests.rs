@@ -76,6 +76,68 @@ fn a_copy_made_ahead_goes_when_it_is_not_wanted() {
 }
 
 #[test]
+fn a_file_of_its_own_becomes_the_last_members_database() {
+    use std::os::unix::fs::MetadataExt as _;
+    let root = tempfile::tempdir().unwrap();
+    let own = root.path().join("unpacked.db");
+    // Longer than its database, as a copied one may be.
+    fs::write(&own, [snapshot(), vec![7; 100_000]].concat()).unwrap();
+    let inode = fs::metadata(&own).unwrap().ino();
+    let begin = |plans: &[Plan]| {
+        let source = Arc::new(SnapshotFile::open(&own).unwrap());
+        let ahead = CopyAhead::begin_taking(Arc::clone(&source), plans, &own).unwrap();
+        (source, ahead)
+    };
+    let mut plans = [plan(&root.path().join("first")), plan(&root.path().join("last"))];
+    plans[1].name = "m2".to_owned();
+    // Given up, it lies where it was.
+    drop(begin(&plans));
+    assert_eq!(entries(root.path()), ["unpacked.db"]);
+
+    let (source, ahead) = begin(&plans);
+    assert!(own.exists(), "it is moved before anything is decided");
+    (plans[1].bump_revision, plans[1].mark_compacted) = (Some(100), true);
+    restore_ahead(&source, &plans, ahead).unwrap();
+    drop(source);
+    assert_eq!(entries(root.path()), ["first", "last"]);
+    let database = |name: &str| root.path().join(name).join("member/snap/db");
+    let moved = fs::metadata(database("last")).unwrap();
+    assert_eq!((moved.ino(), moved.permissions().mode() & 0o777), (inode, 0o600));
+    assert!(fs::metadata(database("first")).unwrap().ino() != inode);
+    // Both are what they are when they are copied.
+    let source = open(snapshot());
+    for plan in plans {
+        let straight = root.path().join("straight");
+        let written = fs::read(plan.data_dir.join("member/snap/db")).unwrap();
+        restore(&source, &Plan { data_dir: straight.clone(), ..plan }).unwrap();
+        assert!(written == fs::read(straight.join("member/snap/db")).unwrap(), "the databases differ");
+        fs::remove_dir_all(straight).unwrap();
+    }
+}
+
+#[test]
+fn a_file_of_its_own_is_copied_where_it_cannot_be_moved() {
+    let root = tempfile::tempdir().unwrap();
+    let own = root.path().join("unpacked.db");
+    fs::write(&own, snapshot()).unwrap();
+    let source = Arc::new(SnapshotFile::open(&own).unwrap());
+    // A compacting restore reads it to its end.
+    let compact = [Plan { compact: true, ..plan(&root.path().join("compact")) }];
+    let ahead = CopyAhead::begin_taking(Arc::clone(&source), &compact, &own).unwrap();
+    restore_ahead(&source, &compact, ahead).unwrap();
+    assert!(own.exists());
+    // It is gone from its place meanwhile: what is open is enough.
+    let plans = [plan(&root.path().join("etcd"))];
+    let ahead = CopyAhead::begin_taking(Arc::clone(&source), &plans, &own).unwrap();
+    fs::remove_file(&own).unwrap();
+    restore_ahead(&source, &plans, ahead).unwrap();
+    let straight = root.path().join("straight");
+    restore(&source, &plan(&straight)).unwrap();
+    let read = |directory: &Path| fs::read(directory.join("member/snap/db")).unwrap();
+    assert!(read(&plans[0].data_dir) == read(&straight));
+}
+
+#[test]
 fn the_data_directory_is_etcds_and_private() {
     let root = tempfile::tempdir().unwrap();
     let data_dir = root.path().join("etcd");

@@ -9,8 +9,8 @@ use holdfast_runtime::{Grants, Plugin, VerifyRun};
 
 use super::super::{Context, open, verify};
 use crate::config::Config;
-use crate::pipeline::inspect::{Hash, inspect};
-use crate::source::{self, LocalFile};
+use crate::pipeline::inspect::inspect;
+use crate::source::{self, LocalFile, Place};
 use crate::{agent, session::Session};
 
 /// Which snapshot.
@@ -39,9 +39,10 @@ impl Subject {
         let session = Session::begin(context.now);
         let identities = agent::identities(config, &args.identity)?;
         let name = session.id.to_string();
-        let local = source::open_file(&args.snapshot, &identities, &verify::scratch(config), &name).await;
+        let scratch = verify::scratch(config);
+        let local = source::open_file(&args.snapshot, &identities, Place::passing(&scratch, &name)).await;
         let local = open::answered(local)?;
-        let inspected = inspect(local.path(), Hash::Unknown { allow_missing: true }).await?;
+        let inspected = inspect(local.path(), local.hash(true)).await?;
         let integrity = &inspected.inspection.integrity;
         if integrity.outcome != Outcome::Passed {
             let path = args.snapshot.display();

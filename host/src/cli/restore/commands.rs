@@ -40,8 +40,7 @@ pub(super) async fn run(args: &Args, plans: &[Plan], context: &Context) -> Resul
         let opened = sources.open(&args.backup, &scratch, &name, context).await?;
         let allowed = Permissions { missing_hash: args.skip_hash_check, failed_integrity: args.force };
         let expected = super::expected(args, &sources, context).await?;
-        let checked =
-            super::answered(restore::check(opened.file.path(), allowed, expected.as_ref(), &[]).await)?;
+        let checked = super::answered(restore::check(&opened.file, allowed, expected.as_ref(), &[]).await)?;
         facts = checked.inspection.facts;
         let asked = known::Asked { sources: &sources, found: None, file: opened.file.path() };
         by = super::raise(args, &mut plans, &facts, &asked, context).await?;

@@ -10,13 +10,13 @@
 use sha2::{Digest, Sha256};
 
 /// Length of a sha256.
-pub(super) const SHA256_BYTES: usize = 32;
+pub(crate) const SHA256_BYTES: usize = 32;
 /// The smallest page size; every image is a multiple of it.
 const SECTOR_BYTES: u64 = 512;
 
 /// What the end of the file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trailer {
+pub(crate) enum Trailer {
     /// The digest of the image.
     Right,
     /// A digest of something else: this one.
@@ -31,16 +31,16 @@ pub(super) enum Trailer {
 
 /// Both digests and the verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Digests {
-    pub(super) size_bytes: u64,
-    pub(super) image_sha256: [u8; SHA256_BYTES],
-    pub(super) file_sha256: [u8; SHA256_BYTES],
-    pub(super) trailer: Trailer,
+pub(crate) struct Digests {
+    pub(crate) size_bytes: u64,
+    pub(crate) image_sha256: [u8; SHA256_BYTES],
+    pub(crate) file_sha256: [u8; SHA256_BYTES],
+    pub(crate) trailer: Trailer,
 }
 
 /// Takes the file in pieces.
 #[derive(Clone, Default)]
-pub(super) struct TrailerDigest {
+pub(crate) struct TrailerDigest {
     hasher: Sha256,
     /// The newest bytes, at most 32, not hashed yet.
     held: Vec<u8>,
@@ -48,7 +48,7 @@ pub(super) struct TrailerDigest {
 }
 
 impl TrailerDigest {
-    pub(super) fn update(&mut self, piece: &[u8]) {
+    pub(crate) fn update(&mut self, piece: &[u8]) {
         self.size_bytes += piece.len() as u64;
         if piece.len() >= SHA256_BYTES {
             self.hasher.update(&self.held);
@@ -64,7 +64,7 @@ impl TrailerDigest {
         self.held.drain(..surplus);
     }
 
-    pub(super) fn finish(mut self) -> Digests {
+    pub(crate) fn finish(mut self) -> Digests {
         let image: [u8; SHA256_BYTES] = self.hasher.clone().finalize().into();
         self.hasher.update(&self.held);
         let file_sha256: [u8; SHA256_BYTES] = self.hasher.finalize().into();
@@ -81,7 +81,7 @@ impl TrailerDigest {
 }
 
 /// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a string does not fail.
