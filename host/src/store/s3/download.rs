@@ -1,7 +1,8 @@
 //! One object, or a range of it, out of ranges that are fetched side by side and handed on in order.
 //!
 //! The first range tells the object's size and its `ETag`; all others ask for that very `ETag`, so that no two ranges come of
-//! different objects. A range whose connection breaks or stands still is asked for again from where it broke off.
+//! different objects. A range whose connection breaks or stands still is asked for again from where it broke off. Each piece
+//! is handed on as soon as all before it have been: in memory lie at most the ranges that are on their way.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::Bytes;
-use futures::StreamExt;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::bucket::{Bucket, size};
@@ -51,15 +52,46 @@ struct Object {
     etag: Option<String>,
 }
 
-/// Pieces of one range, in order.
-type Pieces = io::Result<Vec<Bytes>>;
-
 /// A range on its way. Dropped, it is given up.
-struct Fetching(JoinHandle<Pieces>);
+struct Fetching {
+    task: JoinHandle<()>,
+    /// Its pieces, in order; what is in here is bounded by the length of the range.
+    pieces: mpsc::UnboundedReceiver<io::Result<Bytes>>,
+    /// Bytes that are still to be handed on.
+    left: u64,
+}
+
+impl Fetching {
+    fn begin(object: Arc<Object>, range: Range<u64>, opened: Option<GetObjectOutput>) -> Self {
+        let (sender, pieces) = mpsc::unbounded_channel();
+        let left = range.end - range.start;
+        let task = tokio::spawn(async move {
+            if let Err(error) = fetch(&object, range, opened, &sender).await {
+                // Nobody there any more: then it does not matter.
+                let _ = sender.send(Err(error.into()));
+            }
+        });
+        Self { task, pieces, left }
+    }
+
+    /// The next piece; none when all were handed on.
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if self.left == 0 {
+            return None;
+        }
+        let piece = self.pieces.recv().await;
+        // One that ended early without a word has panicked.
+        let piece = piece.unwrap_or_else(|| Err(io::Error::other("a download ended without a reason")));
+        if let Ok(piece) = &piece {
+            self.left = self.left.saturating_sub(piece.len() as u64);
+        }
+        Some(piece)
+    }
+}
 
 impl Drop for Fetching {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -78,8 +110,18 @@ impl State {
         while self.fetching.len() < options.parallel && self.next < self.end {
             let range = self.next..self.end.min(self.next.saturating_add(options.part_bytes));
             self.next = range.end;
-            let object = Arc::clone(&self.object);
-            self.fetching.push_back(Fetching(tokio::spawn(fetch(object, range, None))));
+            self.fetching.push_back(Fetching::begin(Arc::clone(&self.object), range, None));
+        }
+    }
+
+    /// The next piece of the object; none at its end.
+    async fn piece(&mut self) -> Option<io::Result<Bytes>> {
+        loop {
+            self.fill();
+            if let Some(piece) = self.fetching.front_mut()?.next().await {
+                return Some(piece);
+            }
+            self.fetching.pop_front();
         }
     }
 }
@@ -92,32 +134,25 @@ fn stream(
 ) -> impl futures::Stream<Item = io::Result<Bytes>> {
     let first = first.start..first.end.min(end);
     let next = first.end;
-    let begun = Fetching(tokio::spawn(fetch(Arc::clone(&object), first, Some(output))));
+    let begun = Fetching::begin(Arc::clone(&object), first, Some(output));
     let state = State { object, fetching: VecDeque::from([begun]), next, end };
     futures::stream::unfold(Some(state), |state| async move {
         let mut state = state?;
-        state.fill();
-        let mut front = state.fetching.pop_front()?;
-        let pieces = (&mut front.0).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let piece = state.piece().await?;
         // After an error nothing follows.
-        Some(match pieces {
-            Ok(pieces) => (Ok(pieces), Some(state)),
-            Err(error) => (Err(error), None),
-        })
-    })
-    .flat_map(|pieces: Pieces| {
-        let pieces: Vec<io::Result<Bytes>> = match pieces {
-            Ok(pieces) => pieces.into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(error)],
-        };
-        futures::stream::iter(pieces)
+        let state = if piece.is_ok() { Some(state) } else { None };
+        Some((piece, state))
     })
 }
 
-/// All bytes of a range, however often the connection breaks as long as something comes.
-async fn fetch(object: Arc<Object>, range: Range<u64>, opened: Option<GetObjectOutput>) -> Pieces {
+/// Sends on all bytes of a range, however often the connection breaks as long as something comes.
+async fn fetch(
+    object: &Object,
+    range: Range<u64>,
+    opened: Option<GetObjectOutput>,
+    pieces: &mpsc::UnboundedSender<io::Result<Bytes>>,
+) -> Result<(), S3Error> {
     let bucket = &object.bucket;
-    let mut pieces = Vec::new();
     let mut at = range.start;
     let mut opened = opened;
     let mut barren = 0;
@@ -127,9 +162,9 @@ async fn fetch(object: Arc<Object>, range: Range<u64>, opened: Option<GetObjectO
             None => open(bucket, &object.key, &(at..range.end), object.etag.as_deref()).await?.0,
         };
         let before = at;
-        match drain(bucket, output, range.end - at, &mut pieces, &mut at).await {
+        match drain(bucket, output, range.end - at, pieces, &mut at).await {
             Ok(()) => break,
-            Err(error) if at == before && barren + 1 >= bucket.options.attempts => return Err(error.into()),
+            Err(error) if at == before && barren + 1 >= bucket.options.attempts => return Err(error),
             Err(error) => {
                 tracing::debug!(%error, key = object.key, at, "a download broke off and is taken up again");
                 // What moves is worth another try however often; what does not, only a few.
@@ -137,7 +172,7 @@ async fn fetch(object: Arc<Object>, range: Range<u64>, opened: Option<GetObjectO
             }
         }
     }
-    Ok(pieces)
+    Ok(())
 }
 
 /// Reads a body to its end. What came before an error is kept.
@@ -145,7 +180,7 @@ async fn drain(
     bucket: &Bucket,
     mut output: GetObjectOutput,
     expected: u64,
-    pieces: &mut Vec<Bytes>,
+    pieces: &mpsc::UnboundedSender<io::Result<Bytes>>,
     at: &mut u64,
 ) -> Result<(), S3Error> {
     let limit = bucket.options.stall_timeout;
@@ -158,7 +193,8 @@ async fn drain(
                 piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                 left -= piece.len() as u64;
                 *at += piece.len() as u64;
-                pieces.push(piece);
+                // Whoever wanted it may have gone; then this is aborted.
+                let _ = pieces.send(Ok(piece));
             }
             Some(Err(error)) => return Err(S3Error::broken_body(&error)),
             None => {
