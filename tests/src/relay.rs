@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Longest head of a request.
+/// Longest head of a request, or an answer.
 const MAX_HEAD_BYTES: u64 = 64 << 10;
 
 /// A request as it came over the wire.
@@ -64,6 +64,8 @@ pub enum Fault {
     CutRequest(u64),
     /// So many bytes of the answer come, its head included, then the connection ends.
     CutAnswer(u64),
+    /// The answer's head comes and so many bytes of its body, then the connection ends.
+    CutBody(u64),
     /// The server does it, but its answer is lost.
     LoseAnswer,
     /// Nothing comes back until the client gives up.
@@ -143,7 +145,7 @@ fn relay(shared: &Shared, client: TcpStream) -> io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut client = client;
     let Some(request) = read_head(&mut reader, shared)? else { return Ok(()) };
-    let length: u64 = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let length = request.body_bytes();
     let fault = (shared.pick)(&request);
     if let Fault::Silence = fault {
         // Until the client gives up.
@@ -189,6 +191,13 @@ fn relay(shared: &Shared, client: TcpStream) -> io::Result<()> {
             io::copy(&mut server.take(most), &mut client)?;
             client.shutdown(Shutdown::Both)
         }
+        Fault::CutBody(most) => {
+            let mut server = BufReader::new(server);
+            let head = head_lines(&mut server)?.unwrap_or_default().join("\r\n");
+            client.write_all(format!("{head}\r\n\r\n").as_bytes())?;
+            io::copy(&mut server.take(most), &mut client)?;
+            client.shutdown(Shutdown::Both)
+        }
         _ => {
             io::copy(&mut server, &mut client)?;
             client.shutdown(Shutdown::Write)
@@ -198,6 +207,30 @@ fn relay(shared: &Shared, client: TcpStream) -> io::Result<()> {
 
 /// Reads a request up to its body, and writes it down. None when the client sent nothing.
 fn read_head(reader: &mut BufReader<TcpStream>, shared: &Shared) -> io::Result<Option<Request>> {
+    let Some(lines) = head_lines(reader)? else { return Ok(None) };
+    let mut requests = shared.requests.lock().expect("no relay has panicked");
+    let request = Request::of(&lines, requests.len());
+    requests.push(request.clone());
+    Ok(Some(request))
+}
+
+impl Request {
+    pub(crate) fn of(lines: &[String], index: usize) -> Request {
+        let mut words = lines.first().map(String::as_str).unwrap_or_default().split(' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let headers = lines.iter().skip(1).filter_map(|line| line.split_once(": "));
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Request { index, method: method.to_owned(), target: target.to_owned(), headers }
+    }
+
+    /// Bytes of its body.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// The lines of a head, without the empty one at its end. None when nothing came.
+pub(crate) fn head_lines(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Vec<String>>> {
     let mut lines = Vec::new();
     let mut limited = reader.take(MAX_HEAD_BYTES);
     loop {
@@ -207,17 +240,8 @@ fn read_head(reader: &mut BufReader<TcpStream>, shared: &Shared) -> io::Result<O
         }
         let line = line.trim_end();
         if line.is_empty() {
-            break;
+            return Ok(Some(lines));
         }
         lines.push(line.to_owned());
     }
-    let mut words = lines.first().map(String::as_str).unwrap_or_default().split(' ');
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let headers = lines.iter().skip(1).filter_map(|line| line.split_once(": "));
-    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let mut requests = shared.requests.lock().expect("no relay has panicked");
-    let request =
-        Request { index: requests.len(), method: method.to_owned(), target: target.to_owned(), headers };
-    requests.push(request.clone());
-    Ok(Some(request))
 }

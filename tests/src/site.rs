@@ -134,6 +134,14 @@ impl Site {
         self
     }
 
+    /// Leaves a key of the configuration out.
+    #[must_use]
+    pub fn unset(mut self, section: &str, key: &str) -> Site {
+        self.sections.entry(section.to_owned()).or_default().remove(key);
+        fs::write(self.config(), self.text()).expect("a configuration can be written");
+        self
+    }
+
     /// TLS with a client's certificate.
     #[must_use]
     pub fn tls(self, authority: &Path, certificate: &Path, key: &Path) -> Site {

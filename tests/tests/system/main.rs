@@ -22,4 +22,5 @@ mod restore;
 mod retention;
 mod round_trip;
 mod s3;
+mod s3_access;
 mod stores;

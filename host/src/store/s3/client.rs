@@ -40,10 +40,13 @@ const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Builds a client. Reads the authority's file, and looks for a region when none is given.
 pub(super) async fn build(options: &Options) -> Result<Client, S3Error> {
-    let http = http_client(options.ca.as_deref())?;
+    let http = http_client(options.ca.as_deref(), ProxyConfig::from_env())?;
     let provider = ProviderConfig::without_region().with_http_client(http.clone());
+    // A proxy would give its own machine's metadata, if any: no other SDK asks through one.
+    let direct =
+        ProviderConfig::without_region().with_http_client(http_client(None, ProxyConfig::disabled())?);
     let metadata = imds::Client::builder()
-        .configure(&provider)
+        .configure(&direct)
         .max_attempts(METADATA_ATTEMPTS)
         .connect_timeout(METADATA_TIMEOUT)
         .read_timeout(METADATA_TIMEOUT)
@@ -117,7 +120,7 @@ async fn region(
     })
 }
 
-fn http_client(ca: Option<&Path>) -> Result<SharedHttpClient, S3Error> {
+fn http_client(ca: Option<&Path>, proxy: ProxyConfig) -> Result<SharedHttpClient, S3Error> {
     let trust = match ca {
         None => TrustStore::default(),
         Some(path) => TrustStore::empty().with_pem_certificate(authority(path)?),
@@ -126,7 +129,6 @@ fn http_client(ca: Option<&Path>) -> Result<SharedHttpClient, S3Error> {
         .with_trust_store(trust)
         .build()
         .map_err(|error| S3Error::new(Kind::Request, error.to_string()))?;
-    let proxy = ProxyConfig::from_env();
     Ok(Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder()
             .proxy_config(proxy.clone())

@@ -17,6 +17,9 @@ use crate::store::RemoteError;
 /// Longest piece of a server's own words in a message: some answer with a web page.
 const MAX_DETAIL_CHARACTERS: usize = 300;
 
+/// A signature is good for so long before and after the server's time.
+const MAX_SKEW_SECONDS: u64 = 15 * 60;
+
 /// What is wrong, as far as somebody would act differently on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -68,6 +71,8 @@ pub(super) enum Kind {
     Connection,
     /// The name of the host.
     Name,
+    /// The proxy on the way lets nobody through without a password.
+    Proxy,
     /// The TLS handshake.
     Tls,
     /// The request could not even be made.
@@ -174,6 +179,9 @@ impl S3Error {
             Kind::Name => {
                 "check `endpoint`, `region` and `bucket` of the store's table; `path_style = true` keeps the bucket out of the host name"
             }
+            Kind::Proxy => {
+                "put user and password into the proxy's URL, `http://USER:PASSWORD@HOST:PORT` in `HTTPS_PROXY` or `HTTP_PROXY`, or leave the host out with `NO_PROXY`"
+            }
             Kind::Tls => {
                 "name the authority that signed the server's certificate as `ca` in the store's table; certificates are always checked"
             }
@@ -216,7 +224,11 @@ fn answered<'a>(
     message: Option<&str>,
     header: &dyn Fn(&'static str) -> Option<&'a str>,
 ) -> S3Error {
-    let kind = code.and_then(kind_of_code).unwrap_or_else(|| kind_of_status(status));
+    let mut kind = code.and_then(kind_of_code).unwrap_or_else(|| kind_of_status(status));
+    // An answer to HEAD has no code: that the clocks differ is then told by its date alone.
+    if kind == Kind::Denied && code.is_none() && header("date").is_some_and(is_far_from_now) {
+        kind = Kind::Skew;
+    }
     let said = message.filter(|message| !message.trim().is_empty()).map(short);
     let mut reason = match kind {
         Kind::NotFound => "there is no such object".to_owned(),
@@ -239,6 +251,7 @@ fn answered<'a>(
             None => "the bucket lies in another region".to_owned(),
         },
         Kind::NotImplemented => "the server cannot do this".to_owned(),
+        Kind::Proxy => "the proxy asks for a user and a password".to_owned(),
         Kind::Archived => "the object lies in an archive class".to_owned(),
         Kind::Key => "the encryption key cannot be used".to_owned(),
         _ => "the server refused".to_owned(),
@@ -309,6 +322,7 @@ fn kind_of_status(status: u16) -> Kind {
         301 | 307 => Kind::Region,
         401 | 403 => Kind::Denied,
         404 => Kind::NotFound,
+        407 => Kind::Proxy,
         405 | 501 => Kind::NotImplemented,
         409 => Kind::Conflict,
         412 => Kind::Precondition,
@@ -320,13 +334,21 @@ fn kind_of_status(status: u16) -> Kind {
     }
 }
 
+/// By how many seconds this machine's clock is ahead of the server's, by an answer's `Date`.
+fn seconds_ahead(date: &str) -> Option<i64> {
+    let server = jiff::fmt::rfc2822::parse(date).ok()?;
+    Some(jiff::Timestamp::now().duration_since(server.timestamp()).as_secs())
+}
+
+fn is_far_from_now(date: &str) -> bool {
+    seconds_ahead(date).is_some_and(|ahead| ahead.unsigned_abs() > MAX_SKEW_SECONDS)
+}
+
 /// How far apart the clocks are, by the answer's `Date`.
 fn skew(date: Option<&str>) -> String {
-    let server = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
-    let Some(server) = server else {
+    let Some(ahead) = date.and_then(seconds_ahead) else {
         return "this machine's clock and the server's are too far apart".to_owned();
     };
-    let ahead = jiff::Timestamp::now().duration_since(server.timestamp()).as_secs();
     let word = if ahead < 0 { "behind" } else { "ahead of" };
     format!("this machine's clock is {} s {word} the server's, too far for a signature", ahead.abs())
 }

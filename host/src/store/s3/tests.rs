@@ -223,6 +223,54 @@ async fn what_the_options_ask_of_the_server_is_sent() {
     }
 }
 
+/// Without it the server could not even tell how long the object is.
+#[tokio::test]
+async fn the_customers_key_goes_with_every_request_about_an_object() {
+    let Some(site) = Site::new(|_| Fault::None) else { return };
+    let key = site.keys.path().join("customer");
+    std::fs::write(&key, "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n").unwrap();
+    let encryption = Encryption::Customer { key: SecretSource::File(key) };
+    let store = store(Options { encryption, attempts: 1, ..site.options() });
+    let content = content(LARGE);
+    // versitygw keeps no object encrypted, and takes the key for a header like any other.
+    store.put(&path("sealed"), stream(&content)).await.unwrap();
+    assert_eq!(read_small(&store, &path("sealed"), LARGE).await.unwrap(), content);
+    assert!(store.head(&path("sealed")).await.unwrap().is_some());
+    let requests = site.relay.requests();
+    let mut kinds = std::collections::BTreeSet::new();
+    for request in requests.iter().filter(|request| request.target.contains("sealed")) {
+        kinds.insert((request.method.clone(), request.is_part(), request.is_completion()));
+        for (header, value) in [
+            ("algorithm", "AES256"),
+            ("key", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+            ("key-md5", "hRasmdxgYDKV3nvbahU1MA=="),
+        ] {
+            let name = format!("x-amz-server-side-encryption-customer-{header}");
+            assert_eq!(request.header(&name), Some(value), "{} {}", request.method, request.target);
+        }
+    }
+    // Begun, a part, completed, read, looked at.
+    assert_eq!(kinds.len(), 5, "{kinds:?}");
+}
+
+#[tokio::test]
+async fn tags_lie_beside_the_object() {
+    let Some(server) = Server::start() else { return };
+    server.bucket(BUCKET);
+    let keys = tempfile::tempdir().unwrap();
+    let tags = vec![("team".to_owned(), "a b+c/é".to_owned()), ("kind".to_owned(), "etcd".to_owned())];
+    let store = store(Options { tags, ..options(&server.endpoint(), keys.path()) });
+    for (name, length) in [("small", 100), ("large", LARGE)] {
+        store.put(&path(name), stream(&content(length))).await.unwrap();
+        let key = store.bucket.key(&path(name));
+        let asked = store.bucket.call(|client| client.get_object_tagging().bucket(BUCKET).key(&key).send());
+        let asked = asked.await.unwrap();
+        let mut found: Vec<_> = asked.tag_set().iter().map(|tag| (tag.key(), tag.value())).collect();
+        found.sort_unstable();
+        assert_eq!(found, [("kind", "etcd"), ("team", "a b+c/é")], "{name}");
+    }
+}
+
 #[tokio::test]
 async fn two_writers_never_both_win() {
     let Some(server) = Server::start() else { return };
@@ -302,6 +350,35 @@ async fn parts_grow_so_that_the_largest_object_fits() {
     let largest: u64 = (1..=10_000).map(|number| super::upload::part_bytes(&store.bucket, number)).sum();
     assert!(largest > 5 << 40, "{largest}");
     assert!(super::upload::part_bytes(&store.bucket, 10_000) <= 5 << 30, "S3 takes parts of up to 5 GiB");
+}
+
+/// Whatever the length of the stream: more than 10,000 parts of the first size, too.
+#[tokio::test]
+async fn parts_that_grow_take_no_more_memory_until_one_alone_does() {
+    use super::upload::{part_bytes, weight};
+    let keys = tempfile::tempdir().unwrap();
+    for parallel in [1, 2, 3, 4, 16, 64] {
+        let part = 8 << 20;
+        let options = Options { part_bytes: part, parallel, ..options("http://127.0.0.1:1", keys.path()) };
+        let bucket = &store(options).bucket;
+        for number in 1..=10_000 {
+            // As many as there is room for are on their way: this one, and those right before it.
+            let (mut room, mut bytes) = (parallel as u64, 0);
+            for before in (1..=number).rev() {
+                let needed = u64::from(weight(bucket, before));
+                if needed > room {
+                    break;
+                }
+                room -= needed;
+                bytes += part_bytes(bucket, before);
+            }
+            let most = (parallel as u64 * part).max(part_bytes(bucket, number));
+            assert!(bytes <= most, "{bytes} with part {number} of {parallel} at once");
+        }
+        // An etcd of the largest size that there is, never compressed at all.
+        let largest: u64 = (1..=1000).map(|number| part_bytes(bucket, number)).sum();
+        assert!(largest >= 8_000 << 20 && weight(bucket, 1000) == 1);
+    }
 }
 
 #[tokio::test]

@@ -82,6 +82,12 @@ pub(super) fn part_bytes(bucket: &Bucket, number: u64) -> u64 {
     bucket.options.part_bytes << ((number - 1) / PARTS_BEFORE_GROWTH)
 }
 
+/// Parts of the first size in whose place it is sent.
+pub(super) fn weight(bucket: &Bucket, number: u64) -> u32 {
+    // At most 64 are sent at a time.
+    (1_u64 << ((number - 1) / PARTS_BEFORE_GROWTH)).min(bucket.options.parallel as u64) as u32
+}
+
 enum Failure {
     Source(std::io::Error),
     Store(S3Error),
@@ -231,8 +237,7 @@ async fn acquire(
     sending: &mut Sending,
     parts: &mut Vec<CompletedPart>,
 ) -> Result<OwnedSemaphorePermit, Failure> {
-    let weight = (1_u64 << ((number - 1) / PARTS_BEFORE_GROWTH)).min(bucket.options.parallel as u64);
-    let mut free = std::pin::pin!(Arc::clone(room).acquire_many_owned(weight as u32));
+    let mut free = std::pin::pin!(Arc::clone(room).acquire_many_owned(weight(bucket, number)));
     loop {
         tokio::select! {
             permit = &mut free => {

@@ -105,6 +105,108 @@ async fn a_download_goes_on_where_it_broke_off() {
     }
 }
 
+/// Of each range, the connection ends right before its first byte, behind it, in the middle, before its last byte: at every boundary
+/// between two ranges, and on both sides of it.
+#[tokio::test]
+async fn a_download_goes_on_at_every_boundary_of_its_ranges() {
+    let Some(server) = Server::start() else { return };
+    server.bucket(BUCKET);
+    let keys = tempfile::tempdir().unwrap();
+    let content = content(LARGE);
+    let direct = store(options(&server.endpoint(), keys.path()));
+    direct.put(&path("large"), stream(&content)).await.unwrap();
+    let part = direct.bucket.options.part_bytes;
+    let ranges = [0..part, part..2 * part, 2 * part..LARGE];
+    for cut in [Some(0), Some(1), Some(6_000), None] {
+        let tried = move |request: &Request| {
+            // `bytes=0-99`
+            let range = request.header("range")?.trim_start_matches("bytes=");
+            let (start, end) = range.split_once('-')?;
+            let length = end.parse::<u64>().ok()? + 1 - start.parse::<u64>().ok()?;
+            // As asked for at first, not what was left of it.
+            (start.parse::<u64>().ok()? % part == 0).then(|| cut.unwrap_or(length - 1))
+        };
+        let seen: Mutex<HashMap<String, usize>> = Mutex::default();
+        let relay = Relay::to(server.port(), move |request| {
+            let Some(bytes) = tried(request) else { return Fault::None };
+            let range = request.header("range").unwrap_or_default().to_owned();
+            let mut seen = seen.lock().unwrap();
+            let seen = seen.entry(range).or_default();
+            *seen += 1;
+            if *seen == 1 { Fault::CutBody(bytes) } else { Fault::None }
+        });
+        let store = store(options(&relay.endpoint(), keys.path()));
+        assert_eq!(read_small(&store, &path("large"), LARGE).await.unwrap(), content, "{cut:?}");
+        let asked: Vec<String> = relay
+            .requests()
+            .iter()
+            .filter_map(|request| request.header("range").map(str::to_owned))
+            .collect();
+        for range in &ranges {
+            let came = cut.unwrap_or(range.end.min(LARGE) - range.start - 1);
+            let resumed = format!("bytes={}-{}", range.start + came, range.end - 1);
+            assert!(asked.contains(&resumed), "{cut:?}: {resumed} is missing in {asked:?}");
+        }
+        // Once from the start, once from where it broke off, and nothing else.
+        assert_eq!(asked.len(), 2 * ranges.len(), "{cut:?}: {asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_vanishes_midway_is_told() {
+    let Some(server) = Server::start() else { return };
+    let folder = server.bucket(BUCKET);
+    let keys = tempfile::tempdir().unwrap();
+    let vanish = {
+        let folder = folder.clone();
+        move |request: &Request, place: &str| {
+            if request.target.contains(place) || request.header("range").is_some_and(|it| it.contains(place))
+            {
+                // In one step; at the next request it is gone already.
+                let _ = std::fs::rename(&folder, folder.with_extension("gone"));
+            }
+            Fault::None
+        }
+    };
+    // On the way there, with the first part in it.
+    let gone = vanish.clone();
+    let relay = Relay::to(server.port(), move |request| gone(request, "partNumber=2"));
+    let there = store(Options { attempts: 2, ..options(&relay.endpoint(), keys.path()) });
+    let error = told(&there.put(&path("large"), stream(&content(LARGE))).await.unwrap_err());
+    assert!(error.contains("no such bucket") || error.contains("nothing of this upload"), "{error}");
+
+    // On the way back.
+    std::fs::remove_dir_all(folder.with_extension("gone")).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let direct = store(options(&server.endpoint(), keys.path()));
+    direct.put(&path("large"), stream(&content(LARGE))).await.unwrap();
+    let second = format!("bytes={}-", super::MIN_PART_BYTES);
+    let relay = Relay::to(server.port(), move |request| vanish(request, &second));
+    let back = store(Options { attempts: 2, parallel: 1, ..options(&relay.endpoint(), keys.path()) });
+    let error = told(&read_small(&back, &path("large"), LARGE).await.unwrap_err());
+    assert!(error.contains("no such"), "{error}");
+}
+
+/// The relay's answer carries the date of another year: the client signs with that from then on, and the real server refuses it, with
+/// the right one.
+#[tokio::test]
+async fn a_server_whose_clock_differs_is_followed() {
+    let first = at_first(1, Fault::error(403, "RequestTimeTooSkewed"));
+    let asked = AtomicUsize::new(0);
+    let pick = move |request: &Request| {
+        if asked.fetch_add(1, Ordering::SeqCst) == 0 { first(request) } else { Fault::None }
+    };
+    let Some(site) = Site::new(pick) else { return };
+    let store = store(site.options());
+    // An answer to HEAD says nothing but its status and its date.
+    store.head(&path("x")).await.unwrap_err();
+    let requests = site.relay.requests();
+    let dates: Vec<_> = requests.iter().filter_map(|request| request.header("x-amz-date")).collect();
+    assert_eq!(dates.len(), 2, "{requests:?}");
+    assert!(!dates[0].starts_with("2010") && dates[1].starts_with("2010"), "{dates:?}");
+    store.put(&path("x"), super::body(b"x".to_vec())).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_server_that_falls_silent_is_asked_again() {
     let pick = at_first(1, Fault::Silence);
