@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::BackupId;
+use super::{BackupId, CatalogError};
 use crate::session::SessionId;
+use crate::store::Store;
 
 /// The format written here.
 pub const PIN_FORMAT: &str = "holdfast-pin/1";
@@ -46,6 +47,15 @@ pub struct Pin {
 pub fn in_force(pins: &[Pin]) -> Option<&Pin> {
     let last = pins.iter().max_by_key(|pin| (pin.at, pin.action))?;
     (last.action == PinAction::Pin).then_some(last)
+}
+
+/// Adds a word beside its backup. False when the store does not hold the backup.
+pub async fn say_in(store: &dyn Store, pin: &Pin) -> Result<bool, CatalogError> {
+    let there = super::manifest(store, &pin.backup).await?.is_some();
+    if there {
+        super::add_pin(store, pin).await?;
+    }
+    Ok(there)
 }
 
 #[cfg(test)]

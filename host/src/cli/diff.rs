@@ -34,11 +34,13 @@ const MAX_SHOWN: usize = 100_000;
 #[command(after_help = "\
 Examples:
   holdfast diff 20261121T030000Z-48213 latest
+  holdfast diff at:2026-11-20T02:00:00Z latest          what changed since that time
   holdfast diff monday.db tuesday.db --kind deployment --namespace web --fields
   holdfast diff snapshot.db --revision 1641             what came since that revision
   holdfast diff snapshot.db --revision 1641 --to-revision 1700 --keys")]
 pub struct Args {
-    /// The id of a backup, `latest`, or a snapshot file: the state before
+    /// The id of a backup, `latest`, `at:TIME` or `revision:N` for the nearest backup at that point or before, or a snapshot file: the
+    /// state before
     #[arg(value_name = "A: ID|latest|FILE")]
     pub before: Target,
     /// The state after; the first, at another revision, otherwise

@@ -31,9 +31,10 @@ Examples:
   holdfast get snapshot.db /registry/secrets/web/tls --encryption-config enc.yaml
   holdfast get snapshot.db /registry/configmaps/web/settings --history
   holdfast get snapshot.db /registry/configmaps/web/settings --revision 1641 --full
-  holdfast get latest some/key --output raw > value")]
+  holdfast get latest some/key --output raw > value
+  holdfast get at:2026-11-20T02:00:00Z some/key         from the nearest backup at that time or before")]
 pub struct Args {
-    /// The id of a backup, `latest`, or a snapshot file
+    /// The id of a backup, `latest`, `at:TIME` or `revision:N` for the nearest backup at that point or before, or a snapshot file
     #[arg(value_name = "ID|latest|FILE")]
     pub subject: Target,
     /// The key

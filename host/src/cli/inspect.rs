@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use etcd_snapshot::{Facts, Finding, Inspection, Integrity, Outcome, ReadError, Severity};
 use serde::Serialize;
 
 use super::open::{self, Need, Opened, Sources};
-use super::target::Target;
+use super::target::{PointArgs, Target};
 use super::{Context, answer, verify};
 use crate::details::Details;
 use crate::pipeline::inspect::{Hash, Inspected, inspect};
@@ -37,13 +37,17 @@ const SHOWN_FINDINGS: usize = 50;
 Examples:
   holdfast inspect snapshot.db
   holdfast inspect latest --details --top 20
+  holdfast inspect --at 2026-11-20T02:00:00Z --details
   holdfast inspect snapshot.db --quick --output json | jq .revision
   holdfast inspect /var/lib/etcd/member/snap/db --allow-missing-hash
   holdfast inspect snapshot.db.zst.age --identity ~/age.key")]
 pub struct Args {
     /// A snapshot file, the id of a backup, or `latest`
-    #[arg(value_name = "FILE|ID|latest")]
-    pub backup: Target,
+    #[arg(value_name = "FILE|ID|latest", required_unless_present_any = ["at", "revision"])]
+    pub backup: Option<Target>,
+    /// By time or revision.
+    #[command(flatten)]
+    pub point: PointArgs,
     /// Tell what takes the room
     #[arg(long)]
     pub details: bool,
@@ -83,7 +87,8 @@ struct Look {
 /// Runs the command.
 pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let name = format!("inspect-{}", std::process::id());
-    let opened = match (&args.backup, &args.store) {
+    let target = args.point.given().or_else(|| args.backup.clone()).context("no backup is named")?;
+    let opened = match (&target, &args.store) {
         // What lies there plain is read where it lies, whatever the configuration may say.
         (Target::File(path), None) if !open::is_packed(path) => {
             let scratch = verify::scratch(None);
@@ -92,9 +97,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         }
         _ => {
             let store = args.store.as_deref();
-            let sources = Sources::new(context, &args.backup, store, &args.identity, Need::Help)?;
+            let sources = Sources::new(context, &target, store, &args.identity, Need::Help)?;
             let scratch = verify::scratch(sources.config.as_ref());
-            sources.open(&args.backup, &scratch, &name, context).await?
+            sources.open(&target, &scratch, &name, context).await?
         }
     };
     let hash = if args.quick { Hash::Skip } else { opened.hash(args.allow_missing_hash) };

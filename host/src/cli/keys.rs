@@ -24,9 +24,10 @@ Examples:
   holdfast keys latest /registry/secrets/
   holdfast keys snapshot.db --kind deployment --namespace web --long
   holdfast keys snapshot.db --count --revision 1641
-  holdfast keys latest --limit 10 --reverse --output json")]
+  holdfast keys latest --limit 10 --reverse --output json
+  holdfast keys at:2026-11-20T02:00:00Z --count         of the nearest backup at that time or before")]
 pub struct Args {
-    /// The id of a backup, `latest`, or a snapshot file
+    /// The id of a backup, `latest`, `at:TIME` or `revision:N` for the nearest backup at that point or before, or a snapshot file
     #[arg(value_name = "ID|latest|FILE")]
     pub subject: Target,
     /// Only keys that begin with this

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -13,8 +13,8 @@ use super::Context;
 use super::failure::FailureExt;
 use super::list::selected_stores;
 use super::open;
-use super::target::Target;
-use crate::catalog::{self, BackupId, PIN_FORMAT, Pin, PinAction};
+use super::target::{PointArgs, Target};
+use crate::catalog::{BackupId, PIN_FORMAT, Pin, PinAction, pin};
 use crate::pipeline::store::with_causes;
 use crate::session::SessionId;
 use crate::units;
@@ -28,11 +28,15 @@ use crate::units;
 Examples:
   holdfast pin latest --reason 'before the upgrade to 1.34'
   holdfast pin 20261121T030000Z-48213 --until 2027-06-30
+  holdfast pin --at 2026-11-20T02:00:00Z        the nearest backup at that time or before
   holdfast pin latest --until 90d")]
 pub struct PinArgs {
     /// The id of a backup, or `latest`
-    #[arg(value_name = "ID|latest")]
-    pub backup: Target,
+    #[arg(value_name = "ID|latest", required_unless_present_any = ["at", "revision"])]
+    pub backup: Option<Target>,
+    /// By time or revision.
+    #[command(flatten)]
+    pub point: PointArgs,
     /// Why, in your words: `holdfast prune` shows it
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -52,8 +56,11 @@ Examples:
   holdfast unpin latest --store dr")]
 pub struct UnpinArgs {
     /// The id of a backup, or `latest`
-    #[arg(value_name = "ID|latest")]
-    pub backup: Target,
+    #[arg(value_name = "ID|latest", required_unless_present_any = ["at", "revision"])]
+    pub backup: Option<Target>,
+    /// By time or revision.
+    #[command(flatten)]
+    pub point: PointArgs,
     /// Only in this store
     #[arg(long, value_name = "NAME")]
     pub store: Option<String>,
@@ -68,13 +75,13 @@ pub async fn pin(args: &PinArgs, context: &Context) -> Result<ExitCode> {
         past.hint("give a later time, or `holdfast unpin` to take a pin back")?;
     }
     let word = Word { action: PinAction::Pin, until, reason: args.reason.clone() };
-    say(&args.backup, args.store.as_deref(), word, context).await
+    say(args.point.given().or_else(|| args.backup.clone()), args.store.as_deref(), word, context).await
 }
 
 /// Runs `unpin`.
 pub async fn unpin(args: &UnpinArgs, context: &Context) -> Result<ExitCode> {
     let word = Word { action: PinAction::Unpin, until: None, reason: None };
-    say(&args.backup, args.store.as_deref(), word, context).await
+    say(args.point.given().or_else(|| args.backup.clone()), args.store.as_deref(), word, context).await
 }
 
 struct Word {
@@ -93,17 +100,17 @@ struct Said {
     stores: Vec<String>,
 }
 
-async fn say(target: &Target, store: Option<&str>, word: Word, context: &Context) -> Result<ExitCode> {
+async fn say(target: Option<Target>, store: Option<&str>, word: Word, context: &Context) -> Result<ExitCode> {
     let config = context.config()?;
     let stores = selected_stores(&config, store)?;
-    if let Target::File(path) = target {
+    let target = target.context("no backup is named")?;
+    if let Target::File(path) = &target {
         bail!("`{}` is no backup id; only backups can be pinned", path.display());
     }
-    let found = open::find(&stores, target, context).await?;
-    let backup = found.entry.manifest.id;
+    let found = open::find(&stores, &target, context).await?;
     let pin = Pin {
         format: PIN_FORMAT.to_owned(),
-        backup: backup.clone(),
+        backup: found.entry.manifest.id,
         session: SessionId::random(),
         at: (context.now)(),
         action: word.action,
@@ -113,14 +120,7 @@ async fn say(target: &Target, store: Option<&str>, word: Word, context: &Context
     let mut said = Vec::new();
     let mut missed = false;
     for named in &stores {
-        let added = async {
-            let there = catalog::manifest(named.store.as_ref(), &backup).await?.is_some();
-            if there {
-                catalog::add_pin(named.store.as_ref(), &pin).await?;
-            }
-            Ok::<_, catalog::CatalogError>(there)
-        };
-        match added.await {
+        match pin::say_in(named.store.as_ref(), &pin).await {
             Ok(true) => said.push(named.name.clone()),
             Ok(false) => {}
             Err(error) => {
@@ -134,7 +134,7 @@ async fn say(target: &Target, store: Option<&str>, word: Word, context: &Context
         }
     }
     let pinned = word.action == PinAction::Pin;
-    let said = Said { backup, pinned, until: word.until, stores: said };
+    let said = Said { backup: pin.backup, pinned, until: word.until, stores: said };
     context.printer.show(&said, |printer| {
         let verb = if pinned { "pinned" } else { "unpinned" };
         printer.line(format_args!("{verb} {} in {}", said.backup, said.stores.join(", ")));

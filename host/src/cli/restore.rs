@@ -20,13 +20,13 @@ use super::failure::FailureExt;
 use super::open::{self, Need, Sources};
 use super::target::{PointArgs, Target};
 use crate::atomic;
-use crate::catalog::{BackupId, Manifest};
+use crate::catalog::Manifest;
 use crate::restore::against::Expected;
 use crate::restore::bump::{self, Bump, Choice};
 use crate::restore::room::{self, Place, Sizes, Source};
 use crate::restore::{self, Permissions, RestoreFailure};
 use crate::session::SessionId;
-use crate::source::{self, Found};
+use crate::source::Found;
 
 /// Restore a backup, or a snapshot file, into new etcd data directories
 ///
@@ -308,11 +308,8 @@ async fn expected(args: &Args, sources: &Sources, context: &Context) -> Result<O
     };
     let config = sources.config.as_ref().or(config.as_ref()).context("there is no configuration")?;
     let stores = super::list::selected_stores(config, None)?;
-    let found = match against {
-        Target::Id(id) => source::find(&stores, &id.parse::<BackupId>()?).await,
-        _ => source::latest(&stores).await,
-    };
-    Ok(Some(Expected::manifest(&open::answered(found)?.entry.manifest)))
+    let found = open::find(&stores, against, context).await?;
+    Ok(Some(Expected::manifest(&found.entry.manifest)))
 }
 
 /// Puts the bump into the plans, and tells how it came about where it was worked out.

@@ -1,6 +1,5 @@
 //! Which backup is meant: one of the repository by id, its newest, or a file.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -21,22 +20,27 @@ pub struct PointArgs {
 impl PointArgs {
     /// What is asked for: by these flags, or else what stands in place of an id.
     pub fn or(&self, backup: &Target) -> Target {
-        match (self.at, self.revision) {
-            (Some(time), _) => Target::At(time),
-            (None, Some(revision)) => Target::Revision(revision),
-            (None, None) => backup.clone(),
-        }
+        self.given().unwrap_or_else(|| backup.clone())
+    }
+
+    /// What is asked for by these flags.
+    pub fn given(&self) -> Option<Target> {
+        self.at.map(Target::At).or(self.revision.map(Target::Revision))
     }
 }
+
+/// What stands before a time, or a revision, in place of an id.
+const AT: &str = "at:";
+const REVISION: &str = "revision:";
 
 /// What stands where a backup is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// `latest`: the newest backup of the repository.
     Latest,
-    /// The newest backup begun at this time or before.
+    /// `at:2026-11-20T02:00:00Z`: the newest backup begun at this time or before.
     At(Timestamp),
-    /// The newest backup at this revision or before.
+    /// `revision:48213`: the newest backup at this revision or before.
     Revision(i64),
     /// A backup's id: `20261121T030000Z-48213`.
     Id(String),
@@ -45,9 +49,21 @@ pub enum Target {
 }
 
 impl FromStr for Target {
-    type Err = Infallible;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(time) = text.strip_prefix(AT) {
+            let time = time.parse().map_err(|_| {
+                format!("`{time}` is not a time such as 2026-11-20T02:00:00Z; a file of this name is meant by `./{text}`")
+            })?;
+            return Ok(Self::At(time));
+        }
+        if let Some(revision) = text.strip_prefix(REVISION) {
+            let revision = revision.parse().ok().filter(|revision| *revision >= 0).ok_or_else(|| {
+                format!("`{revision}` is not a revision; a file of this name is meant by `./{text}`")
+            })?;
+            return Ok(Self::Revision(revision));
+        }
         Ok(match text {
             "latest" => Self::Latest,
             id if is_id(id) => Self::Id(id.to_owned()),
@@ -87,9 +103,20 @@ mod tests {
         let parse = |text: &str| text.parse::<Target>().unwrap();
         assert_eq!(parse("latest"), Target::Latest);
         assert_eq!(parse("20261121T030000Z-48213"), Target::Id("20261121T030000Z-48213".to_owned()));
-        for file in
-            ["./latest", "snapshot.db", "./20261121T030000Z-48213", "20261121T030000Z-", "20261121T030000-1"]
-        {
+        let time = "2026-11-20T02:00:00Z";
+        assert_eq!(parse(&format!("at:{time}")), Target::At(time.parse().unwrap()));
+        assert_eq!(parse("revision:48213"), Target::Revision(48213));
+        for bad in ["at:yesterday", "at:", "revision:", "revision:-1", "revision:many"] {
+            assert!(bad.parse::<Target>().is_err(), "{bad}");
+        }
+        for file in [
+            "./at:noon",
+            "./latest",
+            "snapshot.db",
+            "./20261121T030000Z-48213",
+            "20261121T030000Z-",
+            "20261121T030000-1",
+        ] {
             assert_eq!(parse(file), Target::File(PathBuf::from(file)), "{file}");
         }
     }

@@ -95,8 +95,11 @@ fn words(args: &Args, plan: &Plan, source: &str) -> Vec<String> {
     if let Some(store) = &args.store {
         flag("store", store);
     }
-    if let Some(Target::Id(against)) = &args.verify_against {
-        flag("verify-against", against);
+    match &args.verify_against {
+        Some(Target::Id(against)) => flag("verify-against", against),
+        Some(Target::At(time)) => flag("verify-against", &format!("at:{time}")),
+        Some(Target::Revision(revision)) => flag("verify-against", &format!("revision:{revision}")),
+        Some(Target::Latest | Target::File(_)) | None => {}
     }
     let switches = [
         ("mark-compacted", plan.mark_compacted),
