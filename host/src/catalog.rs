@@ -69,6 +69,15 @@ fn pin_path(pin: &Pin) -> ObjectPath {
     path(format!("pins/{}/{}-{}.json", pin.backup, id::precise_utc(pin.at), pin.session))
 }
 
+/// What is added beside a backup after it was committed lies below these.
+pub const BESIDE_FOLDERS: [&str; 2] = ["records/", "pins/"];
+
+/// The backup that an object lies beside, by its path.
+pub fn id_beside(path: &ObjectPath) -> Option<BackupId> {
+    let folder = BESIDE_FOLDERS.into_iter().find_map(|folder| path.as_str().strip_prefix(folder))?;
+    folder.split_once('/')?.0.parse().ok()
+}
+
 /// Where all lies that belongs to a backup beside its data.
 pub fn beside(id: &BackupId) -> [String; 3] {
     ["backups", "records", "pins"].map(|folder| format!("{folder}/{id}/"))

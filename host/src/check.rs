@@ -194,14 +194,9 @@ pub async fn check(named: &NamedStore, order: &Order<'_>, cancel: &CancellationT
             Err(Looked::Bad(kind, depth, detail)) => {
                 checked.read += usize::from(depth >= Depth::Stored);
                 checked.seen.insert(id.clone(), Seen { good: false, depth, last_good });
-                note(named, entry, &detail, &mut session, &mut checked).await;
-                checked.damaged.push(Damage {
-                    backup: id.clone(),
-                    kind,
-                    detail,
-                    last_good,
-                    good_in: Vec::new(),
-                });
+                let damage = Damage { backup: id.clone(), kind, detail, last_good, good_in: Vec::new() };
+                note(named, entry, &damage, &mut session, &mut checked).await;
+                checked.damaged.push(damage);
             }
             Err(Looked::Unknown(error)) => checked.errors.push(format!("backup `{id}`: {error}")),
         }
@@ -333,14 +328,22 @@ async fn look(
 }
 
 /// Marks a damaged backup as a failed proof does, unless the newest record says so already.
-async fn note(named: &NamedStore, entry: &Entry, detail: &str, session: &mut Session, checked: &mut Checked) {
+async fn note(
+    named: &NamedStore,
+    entry: &Entry,
+    damage: &Damage,
+    session: &mut Session,
+    checked: &mut Checked,
+) {
+    let Damage { kind, detail, .. } = damage;
     let told = entry.last_record().is_some_and(|record| {
-        record.outcome == Outcome::Failed && record.steps.iter().any(|step| step.summary == detail)
+        record.outcome == Outcome::Failed && record.steps.iter().any(|step| step.summary == *detail)
     });
     if told {
         return;
     }
-    let record = verify::damaged(&entry.manifest.id, detail.to_owned(), session);
+    let one_copy = *kind != Kind::Creation;
+    let record = verify::damaged(&entry.manifest.id, detail.clone(), one_copy, session);
     if let Err(error) = catalog::add_record(named.store.as_ref(), &record).await {
         checked.errors.push(format!("the damage could not be noted: {}", with_causes(&error)));
     }

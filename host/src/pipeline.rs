@@ -120,7 +120,7 @@ pub struct StoreResult {
     pub store: String,
     /// Whether the backup is committed there.
     pub committed: bool,
-    /// Why not.
+    /// Why not; of a backup that is committed, why its proof is not beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -301,7 +301,7 @@ pub async fn run(
     };
     let verification =
         verify::prove(&subject, &job.chains, &job.plugins, Trigger::Backup, &mut session, cancel).await;
-    add_records(&stores, &results, &verification).await?;
+    add_records(&stores, &mut results, &verification).await?;
     let stored = if job.require.is_met(&results) { Outcome::Passed } else { Outcome::Failed };
     let outcome = worst([verification.outcome, stored]);
     Ok(Report {
@@ -321,26 +321,34 @@ pub async fn run(
     })
 }
 
-/// Keeps the proof beside the backup, in every store that has it.
+/// Keeps the proof beside the backup, in every store that has it. A store that could not take it is told of, and gets it
+/// with the next sync from one that has.
 ///
 /// # Errors
-/// The first store's that could not take it, once all others were asked.
+/// The first store's, when none took it.
 async fn add_records(
     stores: &[NamedStore],
-    results: &[StoreOutcome],
+    results: &mut [StoreOutcome],
     record: &Record,
 ) -> Result<(), BackupError> {
     let has =
         |named: &&NamedStore| results.iter().any(|result| result.store == named.name && result.committed);
-    let adding = stores.iter().filter(has).map(|named| async move {
-        let added = catalog::add_record(named.store.as_ref(), record).await;
-        added.map_err(|source| BackupError::Record {
-            id: record.backup.clone(),
-            name: named.name.clone(),
-            source,
-        })
-    });
-    futures::future::join_all(adding).await.into_iter().collect()
+    let holders: Vec<&NamedStore> = stores.iter().filter(has).collect();
+    let adding = holders.iter().map(|named| catalog::add_record(named.store.as_ref(), record));
+    let added = futures::future::join_all(adding).await;
+    let one_took_it = added.iter().any(Result::is_ok);
+    for (named, added) in holders.into_iter().zip(added) {
+        let Err(source) = added else { continue };
+        if !one_took_it {
+            return Err(BackupError::Record { id: record.backup.clone(), name: named.name.clone(), source });
+        }
+        let error = store::with_causes(&source);
+        tracing::warn!(store = named.name, error, "this store misses the proof of the backup");
+        if let Some(result) = results.iter_mut().find(|result| result.store == named.name) {
+            result.misses_proof(source.into());
+        }
+    }
+    Ok(())
 }
 
 /// Awaits a step that may be dropped at any point without leaving anything.

@@ -94,6 +94,11 @@ impl RetrieveError {
             || matches!(self, Self::Store { source: StoreError::NotFound { .. }, .. })
     }
 
+    /// Whether only this copy is known to be bad: its stored bytes are gone, or not those that were written.
+    pub fn is_of_one_copy(&self) -> bool {
+        matches!(self, Self::Stored { .. } | Self::Store { .. })
+    }
+
     /// What a person can do.
     pub fn hint(&self) -> Option<String> {
         match self {

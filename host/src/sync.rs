@@ -1,7 +1,10 @@
 //! Brings a store what it missed, from another that has it: bytes as they are stored, so that no key is needed.
 //!
-//! The data comes first, its digest compared on the way and read back, then the signature and records, the manifest last. An
+//! The data comes first, its digest compared on the way and read back, then what lies beside it, the manifest last. An
 //! object that is there already and right is not sent again: a copy that was interrupted goes on where it stopped, object by object.
+//!
+//! Of a backup that both have the target gets the proofs and pins that it lacks: what failed its proof in one store is not
+//! unproved in the other. A verdict on the stored bytes of one copy stays with that copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,9 +16,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::{self, BackupId, CatalogError, Entry, Listing, Manifest};
+use crate::catalog::{self, BackupId, CatalogError, Entry, Listing, Manifest, Record};
 use crate::pack::hex;
 use crate::pipeline::store::{NamedStore, with_causes};
+use crate::pipeline::verify;
 use crate::progress::Progress;
 use crate::prune;
 use crate::retain::{self, Policy, Reason};
@@ -30,6 +34,8 @@ pub struct Synced {
     pub copied: Vec<Copied>,
     /// Backups that it lacks and its retention rules would not keep.
     pub not_wanted: Vec<BackupId>,
+    /// Proofs and pins that it got, of backups that it had.
+    pub documents: u64,
     /// What could not be brought, and why.
     pub errors: Vec<String>,
 }
@@ -94,8 +100,13 @@ pub async fn sync(
     cancel: &CancellationToken,
 ) -> Synced {
     let name = &target.named.name;
-    let mut synced =
-        Synced { store: name.clone(), copied: Vec::new(), not_wanted: Vec::new(), errors: Vec::new() };
+    let mut synced = Synced {
+        store: name.clone(),
+        copied: Vec::new(),
+        not_wanted: Vec::new(),
+        documents: 0,
+        errors: Vec::new(),
+    };
     // A store that is not there yet is made, as a backup would make it.
     let asked = async {
         target.named.store.probe().await?;
@@ -112,8 +123,18 @@ pub async fn sync(
     for source in sources.iter().filter(|source| source.name != *name) {
         match catalog::ids(source.store.as_ref()).await {
             Ok(ids) => {
-                for id in ids.into_iter().filter(|id| !there.contains(id)) {
+                let (both, lacking): (BTreeSet<BackupId>, BTreeSet<BackupId>) =
+                    ids.into_iter().partition(|id| there.contains(id));
+                for id in lacking {
                     missing.entry(id).or_default().push(source);
+                }
+                match bring_documents(source.store.as_ref(), target.named.store.as_ref(), &both).await {
+                    Ok(brought) => synced.documents += brought,
+                    Err(error) => synced.errors.push(format!(
+                        "proofs and pins from store `{}`: {}",
+                        source.name,
+                        with_causes(&error)
+                    )),
                 }
             }
             Err(error) => synced.errors.push(format!("store `{}`: {}", source.name, with_causes(&error))),
@@ -170,6 +191,46 @@ async fn leave_out_unwanted(
     Ok(())
 }
 
+/// Brings the proofs and pins of backups that both stores have and that the target lacks. Returns how many.
+async fn bring_documents(
+    source: &dyn Store,
+    target: &dyn Store,
+    both: &BTreeSet<BackupId>,
+) -> Result<u64, SyncError> {
+    if both.is_empty() {
+        return Ok(0);
+    }
+    let mut brought = 0;
+    let mut same = BTreeMap::new();
+    for folder in catalog::BESIDE_FOLDERS {
+        let (theirs, ours) =
+            futures::try_join!(store::list_all(source, folder), store::list_all(target, folder))?;
+        let ours: BTreeSet<ObjectPath> = ours.into_iter().map(|object| object.path).collect();
+        for object in theirs.into_iter().filter(|object| !ours.contains(&object.path)) {
+            let Some(id) = catalog::id_beside(&object.path).filter(|id| both.contains(id)) else { continue };
+            if !same.contains_key(&id) {
+                same.insert(id.clone(), is_same(source, target, &id).await?);
+            }
+            if same[&id] && copy_beside(source, target, &object.path).await? {
+                brought += 1;
+            }
+        }
+    }
+    Ok(brought)
+}
+
+/// Whether an id stands for the same backup in both stores. Of one that cannot be read nothing is said.
+async fn is_same(source: &dyn Store, target: &dyn Store, id: &BackupId) -> Result<bool, SyncError> {
+    let (theirs, ours) = futures::join!(catalog::manifest(source, id), catalog::manifest(target, id));
+    match (theirs, ours) {
+        (Ok(Some(theirs)), Ok(Some(ours))) => Ok(theirs.stored.sha256 == ours.stored.sha256),
+        (Err(error @ CatalogError::Store(_)), _) | (_, Err(error @ CatalogError::Store(_))) => {
+            Err(error.into())
+        }
+        _ => Ok(false),
+    }
+}
+
 async fn copy_from_any(
     target: &NamedStore,
     id: &BackupId,
@@ -214,7 +275,7 @@ pub async fn copy(
     for prefix in catalog::beside(id) {
         for object in store::list_all(source, &prefix).await? {
             if object.path != last && object.path != manifest.stored.path {
-                copy_small(source, target, &object.path).await?;
+                copy_beside(source, target, &object.path).await?;
             }
         }
     }
@@ -276,9 +337,24 @@ fn compared(body: ByteStream, expected: String) -> ByteStream {
     }))
 }
 
+/// What lies beside a manifest. Not a verdict on the stored bytes of the source's copy: what arrives was compared on the way.
+/// Says whether it was copied.
+async fn copy_beside(source: &dyn Store, target: &dyn Store, path: &ObjectPath) -> Result<bool, SyncError> {
+    let bytes = store::read_small(source, path, catalog::MAX_DOCUMENT_BYTES).await?;
+    if serde_json::from_slice::<Record>(&bytes).is_ok_and(|record| verify::is_of_one_copy(&record)) {
+        return Ok(false);
+    }
+    write_small(target, path, bytes).await?;
+    Ok(true)
+}
+
 /// A document as it is, byte for byte. One that is there already was copied before.
 async fn copy_small(source: &dyn Store, target: &dyn Store, path: &ObjectPath) -> Result<(), SyncError> {
     let bytes = store::read_small(source, path, catalog::MAX_DOCUMENT_BYTES).await?;
+    write_small(target, path, bytes).await
+}
+
+async fn write_small(target: &dyn Store, path: &ObjectPath, bytes: Vec<u8>) -> Result<(), SyncError> {
     match target.put(path, store::body(bytes)).await {
         Ok(_) | Err(StoreError::Exists { .. }) => Ok(()),
         Err(error) => Err(error.into()),

@@ -50,8 +50,11 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         facts.fact("size", units::format_size(report.size_bytes));
         facts.fact("stored", units::format_size(report.stored_bytes));
         for store in &report.stores {
-            let state =
-                store.error.as_deref().map_or("committed".to_owned(), |error| format!("MISSED: {error}"));
+            let state = match (&store.error, store.committed) {
+                (None, _) => "committed".to_owned(),
+                (Some(error), true) => format!("committed, WITHOUT ITS PROOF: {error}"),
+                (Some(error), false) => format!("MISSED: {error}"),
+            };
             facts.fact(&format!("store {}", store.store), state);
         }
         facts.fact("agreement", format!("{}: {}", report.agreement.outcome, report.agreement.summary()));
@@ -65,6 +68,13 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             context
                 .printer
                 .note(format_args!("store {}: brought {count} backups that it had missed", synced.store));
+        }
+        if synced.documents > 0 {
+            context.printer.note(format_args!(
+                "store {}: brought {} that it had missed",
+                synced.store,
+                units::counted(synced.documents, "document")
+            ));
         }
         for error in &synced.errors {
             context.printer.warn(format_args!("store {} could not catch up: {error}", synced.store));

@@ -15,7 +15,8 @@ use crate::units;
 ///
 /// Copies backups that one store has and another has not, as they are stored: no key is needed. Digests are compared on
 /// the way and read back, the manifest is written last, and a copy that was interrupted goes on where it stopped. What
-/// the retention rules of the target would remove is not brought.
+/// the retention rules of the target would remove is not brought. Of backups that both have, the proofs and pins that one
+/// lacks are brought as well.
 ///
 /// Exits 2 when something could not be brought.
 #[derive(Debug, clap::Args)]
@@ -62,10 +63,18 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
                 ]);
             }
         }
-        if table.is_empty() {
+        let documents: u64 = all.iter().map(|synced| synced.documents).sum();
+        if table.is_empty() && documents == 0 {
             printer.note("no store lacks anything that it could be brought");
-        } else {
+        } else if !table.is_empty() {
             printer.table(&table);
+        }
+        for synced in all.iter().filter(|synced| synced.documents > 0) {
+            printer.line(format_args!(
+                "{}: {} of backups that it had",
+                synced.store,
+                units::counted(synced.documents, "document")
+            ));
         }
         for synced in all.iter().filter(|synced| !synced.not_wanted.is_empty()) {
             let count = synced.not_wanted.len();

@@ -137,7 +137,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 fn damaged(found: Option<&Found>, error: &SourceError, session: &mut Session) -> Option<Record> {
     match (found, error) {
         (Some(found), SourceError::Retrieve(damage)) if damage.is_damage() => {
-            Some(verify::damaged(&found.entry.manifest.id, with_causes(damage), session))
+            let reason = with_causes(damage);
+            Some(verify::damaged(&found.entry.manifest.id, reason, damage.is_of_one_copy(), session))
         }
         _ => None,
     }

@@ -121,6 +121,11 @@ impl StoreOutcome {
         Self { store: store.to_owned(), committed: false, failure: Some(failure) }
     }
 
+    /// The backup is there, and its proof could not be written beside it.
+    pub fn misses_proof(&mut self, failure: StoreFailure) {
+        self.failure = Some(failure);
+    }
+
     /// For the report.
     pub fn into_result(self) -> StoreResult {
         let error = self.failure.map(|failure| with_causes(&failure));

@@ -132,13 +132,27 @@ pub async fn prove(
     }
 }
 
-/// The record of a backup whose stored bytes are not those that were written: there is nothing to run steps on.
-pub fn damaged(backup: &BackupId, reason: String, session: &mut Session) -> Record {
+/// What stands in a record for the way back out of a store.
+const STORE_CHAIN: &str = "store";
+/// The stored bytes, compared with what was written.
+const STORED_STEP: &str = "read back";
+/// What they unpack to.
+const UNPACK_STEP: &str = "unpack";
+
+/// Whether a record is about the bytes in the store that it lies in, and says nothing of another store's copy.
+pub fn is_of_one_copy(record: &Record) -> bool {
+    let of_copy = |step: &StepRecord| step.chain == STORE_CHAIN && step.step == STORED_STEP;
+    !record.steps.is_empty() && record.steps.iter().all(of_copy)
+}
+
+/// The record of a backup that cannot be had out of its store, so that there is nothing to run steps on: because the stored bytes are
+/// not those that were written (`one_copy`: another store's may be), or because these unpack to something else.
+pub fn damaged(backup: &BackupId, reason: String, one_copy: bool, session: &mut Session) -> Record {
     let started = session.started;
     session.ended("retrieve", started, Outcome::Failed, reason.clone());
     let step = StepRecord {
-        chain: "store".to_owned(),
-        step: "read back".to_owned(),
+        chain: STORE_CHAIN.to_owned(),
+        step: if one_copy { STORED_STEP } else { UNPACK_STEP }.to_owned(),
         plugin_version: None,
         plugin_sha256: None,
         outcome: Outcome::Failed,
