@@ -29,7 +29,7 @@ pub use listing::{Listing, ids, list};
 pub use manifest::{ClusterIdentity, MANIFEST_FORMAT, Manifest, PackInfo, PlainInfo, StoredInfo};
 pub use pin::{PIN_FORMAT, Pin, PinAction};
 pub use record::{Measured, RECORD_FORMAT, Record, StepRecord, Trigger, Used};
-pub use removal::{remove, remove_all};
+pub use removal::{locked_until, remove, remove_all};
 
 use crate::session::SessionId;
 use crate::store::{self, ObjectPath, Store, StoreError};

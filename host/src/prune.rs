@@ -3,10 +3,11 @@
 //! The decision is [`retain`]'s; this carries it out. Each backup goes manifest first, newest first, so that an interruption at
 //! any point leaves whole backups and orphans, which the next run takes away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use etcd_snapshot::Outcome;
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,9 @@ use crate::catalog::{self, BackupId, CatalogError, Entry, Listing, pin};
 use crate::pipeline::store::{NamedStore, with_causes};
 use crate::retain::{self, Candidate, Decision, Pinned, Policy, Proof};
 use crate::store::{ObjectInfo, ObjectPath, Store};
+
+/// Backups looked up side by side for locks.
+const LOOKERS: usize = 16;
 
 /// What pruning one store came to.
 #[derive(Debug, Serialize)]
@@ -31,6 +35,8 @@ pub struct Pruned {
     pub freed_bytes: u64,
     /// Objects that belong to no backup and are too young to be told from those being written.
     pub young: Vec<ObjectPath>,
+    /// Objects that belong to no backup, or to no check that is needed, and that the store keeps locked. A later run removes them.
+    pub locked: Vec<ObjectPath>,
     /// What could not be read. The backups concerned were left alone.
     pub unreadable: Vec<String>,
     /// Why it ended early.
@@ -47,6 +53,7 @@ impl Pruned {
             swept: Vec::new(),
             freed_bytes: 0,
             young: Vec::new(),
+            locked: Vec::new(),
             unreadable: Vec::new(),
             error: None,
         }
@@ -82,7 +89,13 @@ pub async fn prune(
         pruned.error = Some(format!("nothing is removed: {newer}"));
         return pruned;
     }
-    pruned.backups = retain::plan(&candidates(&listing), policy, now);
+    match decide(store, &listing, policy, now).await {
+        Ok(decisions) => pruned.backups = decisions,
+        Err(error) => {
+            pruned.error = Some(with_causes(&error));
+            return pruned;
+        }
+    }
     if let Err(error) = carry_out(store, &listing, policy, now, dry_run, cancel, &mut pruned).await {
         pruned.error = Some(with_causes(&error));
     }
@@ -103,13 +116,53 @@ pub fn candidates(listing: &Listing) -> Vec<Candidate> {
             stored_bytes: entry.manifest.stored.size_bytes,
             proof: proof(entry),
             pinned,
-            // No store tells of locks yet: one that has them refuses the removal.
+            // Asked for when it is to go: that takes requests of its own.
             locked_until: None,
             // Every backup is whole by itself.
             needs: Vec::new(),
         }
     };
     listing.entries.iter().map(candidate).collect()
+}
+
+/// Decides on every backup. Those that are to go are looked up for locks; what is locked stays, and may make others go in its place.
+async fn decide(
+    store: &dyn Store,
+    listing: &Listing,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Vec<Decision>, CatalogError> {
+    let entries = by_id(listing);
+    let mut candidates = candidates(listing);
+    let mut asked = BTreeSet::new();
+    loop {
+        let decisions = retain::plan(&candidates, policy, now);
+        let going = decisions.iter().filter(|decision| !decision.keep).map(|decision| &decision.id);
+        let unasked =
+            going.filter(|id| asked.insert((*id).clone())).filter_map(|id| entries.get(id).copied());
+        let looks: Vec<_> = unasked.map(|entry| lock_of(store, entry)).collect();
+        let locks: Vec<(BackupId, Option<Timestamp>)> =
+            futures::stream::iter(looks).buffered(LOOKERS).try_collect().await?;
+        let locks: BTreeMap<BackupId, Timestamp> = locks
+            .into_iter()
+            .filter_map(|(id, until)| Some((id, until.filter(|until| *until > now)?)))
+            .collect();
+        if locks.is_empty() {
+            return Ok(decisions);
+        }
+        for candidate in &mut candidates {
+            candidate.locked_until = locks.get(&candidate.id).copied().or(candidate.locked_until);
+        }
+    }
+}
+
+async fn lock_of(store: &dyn Store, entry: &Entry) -> Result<(BackupId, Option<Timestamp>), CatalogError> {
+    let locked_until = catalog::locked_until(store, &entry.manifest).await?;
+    Ok((entry.manifest.id.clone(), locked_until))
+}
+
+fn by_id(listing: &Listing) -> BTreeMap<&BackupId, &Entry> {
+    listing.entries.iter().map(|entry| (&entry.manifest.id, entry)).collect()
 }
 
 /// The newest verdict on a backup.
@@ -131,8 +184,7 @@ async fn carry_out(
     cancel: &CancellationToken,
     pruned: &mut Pruned,
 ) -> Result<(), CatalogError> {
-    let entries: BTreeMap<&BackupId, &Entry> =
-        listing.entries.iter().map(|entry| (&entry.manifest.id, entry)).collect();
+    let entries = by_id(listing);
     let going: Vec<&Entry> = pruned
         .backups
         .iter()
@@ -158,17 +210,18 @@ async fn carry_out(
     }
     let checks = catalog::old_checks(store).await?;
     if !dry_run {
-        catalog::remove_all(store, checks).await?;
+        pruned.locked = catalog::remove_all(store, checks).await?;
     }
     let (old, young): (Vec<&ObjectInfo>, Vec<&ObjectInfo>) =
         listing.orphans.iter().partition(|object| is_abandoned(object, policy.orphan_grace, now));
     pruned.young = young.into_iter().map(|object| object.path.clone()).collect();
     let paths: Vec<ObjectPath> = old.iter().map(|object| object.path.clone()).collect();
-    if !dry_run {
-        catalog::remove_all(store, paths.clone()).await?;
+    let locked = if dry_run { Vec::new() } else { catalog::remove_all(store, paths).await? };
+    for object in old.into_iter().filter(|object| !locked.contains(&object.path)) {
+        pruned.swept.push(object.path.clone());
+        pruned.freed_bytes += object.size_bytes;
     }
-    pruned.swept = paths;
-    pruned.freed_bytes += old.iter().map(|object| object.size_bytes).sum::<u64>();
+    pruned.locked.extend(locked);
     Ok(())
 }
 

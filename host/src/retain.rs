@@ -187,6 +187,8 @@ impl fmt::Display for Reason {
                 }
                 reason.as_ref().map_or(Ok(()), |reason| write!(formatter, " ({reason})"))
             }
+            // A legal hold.
+            Self::Locked { until } if *until == Timestamp::MAX => formatter.write_str("locked without end"),
             Self::Locked { until } => write!(formatter, "locked until {until}"),
             Self::NeededBy { backup } => write!(formatter, "needed by {backup}"),
             Self::InFuture => formatter.write_str("made in the future"),

@@ -91,6 +91,11 @@ pub struct ObjectInfo {
     pub size_bytes: u64,
     /// When it was written, by the store's clock.
     pub modified: Option<Timestamp>,
+    /// Another one for another object under the same path: S3's `ETag`, of a file what the file system knows it by. None where
+    /// the store does not tell.
+    pub tag: Option<String>,
+    /// Until when the store refuses to remove it, as far as [`Store::head`] is told; a listing does not say.
+    pub locked_until: Option<Timestamp>,
 }
 
 /// One page of a listing, in ascending order of paths.

@@ -2,34 +2,49 @@
 //! interruption leaves is named by no manifest, and goes with the next sweep.
 
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 
 use super::{CatalogError, Manifest, beside, manifest_path};
-use crate::store::{self, ObjectPath, Store};
+use crate::store::{self, ObjectPath, Store, StoreError};
 
 /// Objects removed side by side.
 const REMOVERS: usize = 8;
 
-/// Removes a backup. Its data stays when `keep_data`: another manifest names it as well.
+/// Removes a backup. Its data stays when `keep_data`: another manifest names it as well. What lies beside it and is locked in
+/// the store stays until its lock has ended: it belongs to no backup then, and goes with a later sweep.
 ///
 /// # Errors
 /// The store's. Before the manifest is gone the backup is untouched; afterwards it does not exist any more.
 pub async fn remove(store: &dyn Store, manifest: &Manifest, keep_data: bool) -> Result<(), CatalogError> {
     let id = &manifest.id;
     store.delete(&manifest_path(id)).await?;
+    let mut rest = Vec::new();
     if !keep_data {
-        store.delete(&manifest.stored.path).await?;
+        rest.push(manifest.stored.path.clone());
     }
     for prefix in beside(id) {
         let objects = store::list_all(store, &prefix).await?;
-        let others =
-            objects.into_iter().map(|object| object.path).filter(|path| *path != manifest.stored.path);
-        remove_all(store, others.collect()).await?;
+        let others = objects.into_iter().map(|object| object.path);
+        rest.extend(others.filter(|path| *path != manifest.stored.path));
     }
-    Ok(())
+    remove_all(store, rest).await.map(drop)
 }
 
-/// Removes objects, in no order.
-pub async fn remove_all(store: &dyn Store, paths: Vec<ObjectPath>) -> Result<(), CatalogError> {
-    let removals = futures::stream::iter(paths).map(Ok);
-    removals.try_for_each_concurrent(REMOVERS, |path| async move { Ok(store.delete(&path).await?) }).await
+/// Removes objects, in no order. Returns those that the store keeps locked.
+pub async fn remove_all(store: &dyn Store, paths: Vec<ObjectPath>) -> Result<Vec<ObjectPath>, CatalogError> {
+    let removals = futures::stream::iter(paths).map(|path| async move {
+        match store.delete(&path).await {
+            Ok(()) => Ok(None),
+            Err(StoreError::Locked { .. }) => Ok(Some(path)),
+            Err(error) => Err(CatalogError::from(error)),
+        }
+    });
+    removals.buffer_unordered(REMOVERS).try_filter_map(|locked| async move { Ok(locked) }).try_collect().await
+}
+
+/// Until when the store refuses to remove a backup's manifest or data; none where it is not locked, or the store does not tell.
+pub async fn locked_until(store: &dyn Store, manifest: &Manifest) -> Result<Option<Timestamp>, CatalogError> {
+    let (id, data) = (manifest_path(&manifest.id), &manifest.stored.path);
+    let (manifest, data) = futures::try_join!(store.head(&id), store.head(data))?;
+    Ok([manifest, data].into_iter().flatten().filter_map(|info| info.locked_until).max())
 }

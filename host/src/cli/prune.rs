@@ -98,6 +98,9 @@ fn print(pruned: &Pruned, dry_run: bool, printer: &crate::printer::Printer) {
     for path in &pruned.swept {
         printer.line(format_args!("{}: `{path}` belongs to no backup", pruned.store));
     }
+    for path in &pruned.locked {
+        printer.line(format_args!("{}: `{path}` is locked still; a later run removes it", pruned.store));
+    }
     let verb = if dry_run { "would remove" } else { "removed" };
     printer.line(format_args!(
         "{}: {verb} {} of {} backups and {} abandoned objects, {}",

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -313,7 +313,8 @@ fn remove_empty_directories(root: &Path, file: &Path) -> io::Result<()> {
 
 fn info(path: ObjectPath, metadata: &fs::Metadata) -> ObjectInfo {
     let modified = metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
-    ObjectInfo { path, size_bytes: metadata.len(), modified }
+    let tag = format!("{:x}-{:x}.{:x}", metadata.ino(), metadata.ctime(), metadata.ctime_nsec());
+    ObjectInfo { path, size_bytes: metadata.len(), modified, tag: Some(tag), locked_until: None }
 }
 
 /// What lies below a directory.

@@ -11,7 +11,8 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, ObjectLockEnabled, ObjectLockMode, ServerSideEncryption, StorageClass,
+    BucketVersioningStatus, ObjectLockEnabled, ObjectLockLegalHoldStatus, ObjectLockMode,
+    ServerSideEncryption, StorageClass,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -343,6 +344,8 @@ impl Bucket {
             path: path.clone(),
             size_bytes: size(found.content_length()),
             modified: timestamp(found.last_modified()),
+            tag: found.e_tag().map(str::to_owned),
+            locked_until: locked_until(&found),
         }))
     }
 
@@ -368,7 +371,8 @@ impl Bucket {
             // What no path of ours can name is somebody else's.
             let Some(path) = path.and_then(|path| ObjectPath::new(path).ok()) else { continue };
             let (size_bytes, modified) = (size(object.size()), timestamp(object.last_modified()));
-            page.objects.push(ObjectInfo { path, size_bytes, modified });
+            let tag = object.e_tag().map(str::to_owned);
+            page.objects.push(ObjectInfo { path, size_bytes, modified, tag, locked_until: None });
         }
         if listed.is_truncated() == Some(true) {
             let last = listed.contents().last().and_then(|object| self.path_of(object.key()?));
@@ -386,8 +390,7 @@ impl Bucket {
             return Ok(());
         };
         // A removal by name would succeed and only hide the object, which stays and costs.
-        let until = timestamp(found.object_lock_retain_until_date());
-        if let Some(until) = until.filter(|until| *until > (self.clock)()) {
+        if let Some(until) = locked_until(&found).filter(|until| *until > (self.clock)()) {
             return Err(StoreError::Locked { path: path.to_string(), until });
         }
         self.call(|client| client.delete_object().bucket(&self.options.bucket).key(&key).send())
@@ -562,6 +565,14 @@ fn pause_before(tries: u32) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     let chance = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), tries) % 1000;
     longest / 2 + longest.mul_f64(chance as f64 / 2000.0)
+}
+
+/// Until when an object is locked. A legal hold has no end.
+fn locked_until(found: &HeadObjectOutput) -> Option<Timestamp> {
+    if found.object_lock_legal_hold_status() == Some(&ObjectLockLegalHoldStatus::On) {
+        return Some(Timestamp::MAX);
+    }
+    timestamp(found.object_lock_retain_until_date())
 }
 
 pub(super) fn size(length: Option<i64>) -> u64 {
