@@ -36,8 +36,8 @@ use crate::store::{self, ObjectPath, Store, StoreError};
 
 /// Largest manifest or record that is read: they are a few kilobytes, and findings are capped.
 pub const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
-/// Documents read side by side.
-const READERS: usize = 16;
+/// Documents read side by side: over a network each takes a round trip and hardly anything else.
+const READERS: usize = 64;
 const DATA_PREFIX: &str = "data/";
 /// Checks of a store that are kept.
 const KEPT_CHECKS: usize = 30;

@@ -222,22 +222,34 @@ pub async fn latest(stores: &[NamedStore]) -> Result<Found, SourceError> {
     let mut passed_over = Vec::new();
     let mut failure = None;
     for named in stores {
-        let listing = match catalog::list(named.store.as_ref()).await {
-            Ok(listing) => listing,
+        let ids = match catalog::ids(named.store.as_ref()).await {
+            Ok(ids) => ids,
             Err(source) => {
                 passed_over.push(format!("store `{}`: {}", named.name, with_causes(&source)));
                 failure = Some(SourceError::Catalog { name: named.name.clone(), source });
                 continue;
             }
         };
-        for error in listing.unreadable {
-            passed_over.push(format!("in store `{}`: {}", named.name, with_causes(&error)));
-            failure = Some(SourceError::Catalog { name: named.name.clone(), source: error });
-        }
-        if let Some(entry) = listing.entries.into_iter().next_back()
-            && newest.as_ref().is_none_or(|newest| newest.entry.manifest.id < entry.manifest.id)
-        {
-            newest = Some(Found { named: named.clone(), entry, passed_over: Vec::new() });
+        // From the newest on, until one reads: of thousands that are there one manifest is read.
+        for id in ids.into_iter().rev() {
+            if newest.as_ref().is_some_and(|newest| newest.entry.manifest.id >= id) {
+                break;
+            }
+            let mut pass_over = |error: &CatalogError| {
+                passed_over.push(format!("in store `{}`: {}", named.name, with_causes(error)));
+            };
+            match read_in(named, &id, &mut pass_over).await {
+                Ok(Some(entry)) => {
+                    newest = Some(Found { named: named.clone(), entry, passed_over: Vec::new() });
+                    break;
+                }
+                // Removed since it was listed.
+                Ok(None) => {}
+                Err(source) => {
+                    pass_over(&source);
+                    failure = Some(SourceError::Catalog { name: named.name.clone(), source });
+                }
+            }
         }
     }
     let stores = stores.iter().map(|named| named.name.clone()).collect();
@@ -261,6 +273,19 @@ impl<'a> Place<'a> {
     pub fn passing(directory: &'a Path, name: &'a str) -> Self {
         Self { directory, name, lasts: false }
     }
+}
+
+/// A backup with those of its proofs and pins that can be read.
+async fn read_in(
+    named: &NamedStore,
+    id: &BackupId,
+    pass_over: &mut (dyn FnMut(&CatalogError) + Send),
+) -> Result<Option<Entry>, CatalogError> {
+    let store = named.store.as_ref();
+    let Some(manifest) = catalog::manifest(store, id).await? else { return Ok(None) };
+    let records = catalog::records(store, id).await.inspect_err(&mut *pass_over).unwrap_or_default();
+    let pins = catalog::pins(store, id).await.inspect_err(pass_over).unwrap_or_default();
+    Ok(Some(Entry { manifest, records, pins }))
 }
 
 /// A plain snapshot file. One that was unpacked for this is removed when the value goes, unless it has been moved away.

@@ -4,6 +4,7 @@
 //! catalog's business, stored form is `pack`'s. There is one implementation a file below; each passes the same suite,
 //! `contract`.
 
+mod cached;
 #[cfg(test)]
 mod contract;
 mod directory;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use cached::CachedStore;
 pub use directory::DirectoryStore;
 pub use limited::LimitedStore;
 pub use s3::S3Store;

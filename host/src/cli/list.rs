@@ -1,6 +1,7 @@
 //! `holdfast list`: the backups of the repository.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
@@ -12,16 +13,20 @@ use super::Context;
 use super::failure::FailureExt;
 use crate::agent;
 use crate::catalog::{self, BackupId, CatalogError, Entry, Record, Trigger};
-use crate::config::Config;
+use crate::config::{Config, StoreConfig};
 use crate::pipeline::known_stores;
 use crate::pipeline::store::{NamedStore, with_causes};
 use crate::printer::{Align, Table};
+use crate::store::CachedStore;
 use crate::units;
 
 /// List the backups in the stores
 ///
 /// Newest first: when it was made, at which revision, how large it is, and what its latest proof said. What cannot be read is told
 /// on standard error, and at the end of the JSON as entries with an `error`; the exit code is 2 then.
+///
+/// What was read of a bucket's manifests and proofs is remembered in `backup.scratch`, and read again only where the bucket lists
+/// another object than then. Only this command goes by it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -45,6 +50,9 @@ pub struct Args {
     /// Only those of this cluster
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
+    /// Read every manifest and proof anew, and leave aside what is remembered of a bucket's
+    #[arg(long)]
+    pub no_cache: bool,
 }
 
 /// How the latest proof ended.
@@ -134,10 +142,28 @@ impl Unreadable {
     }
 }
 
+/// Where is remembered what buckets hold, below the scratch directory.
+const CACHE_DIRECTORY: &str = "catalog";
+
 /// Lists a store. One that held backups and is empty now cannot be read, most likely.
-async fn listed(config: &Config, named: &NamedStore) -> Result<catalog::Listing, CatalogError> {
+async fn listed(
+    config: &Config,
+    named: &NamedStore,
+    no_cache: bool,
+) -> Result<catalog::Listing, CatalogError> {
     let store = named.store.as_ref();
-    let listing = catalog::list(store).await?;
+    // A file is read as fast where it lies.
+    let is_remote = matches!(config.stores.get(&named.name), Some(StoreConfig::S3(_)));
+    let listing = if is_remote && !no_cache {
+        let directory = config.backup.scratch.join(CACHE_DIRECTORY);
+        let cached = CachedStore::open(Arc::clone(&named.store), &directory);
+        let listing = catalog::list(&cached).await?;
+        cached.save();
+        tracing::debug!(store = named.name, read = cached.read(), "what else is there was remembered");
+        listing
+    } else {
+        catalog::list(store).await?
+    };
     if listing.entries.is_empty() {
         known_stores::refuse_emptied(&config.backup.scratch, store).await?;
     }
@@ -151,7 +177,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let mut rows = std::collections::BTreeMap::new();
     let mut unreadable = Vec::new();
     let (mut in_doubt, mut readable) = (false, false);
-    let listings = futures::future::join_all(stores.iter().map(|named| listed(&config, named)));
+    let listings =
+        futures::future::join_all(stores.iter().map(|named| listed(&config, named, args.no_cache)));
     for (named, listing) in stores.iter().zip(listings.await) {
         let listing = match listing {
             Ok(listing) => listing,

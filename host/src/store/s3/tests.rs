@@ -1,5 +1,6 @@
 //! The store on a real S3 server, and on one that is made to fail.
 
+mod catalog;
 mod faults;
 mod locks;
 mod network;
