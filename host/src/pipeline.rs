@@ -594,3 +594,6 @@ impl Drop for ScratchFile {
 pub fn named(name: &str, store: Arc<dyn Store>) -> NamedStore {
     NamedStore { name: name.to_owned(), store }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@ use sha2::{Digest, Sha256};
 
 pub use cached::CachedStore;
 pub use directory::DirectoryStore;
+#[cfg(test)]
+pub(crate) use directory::{DiskFault, FailingDisk};
 pub use limited::LimitedStore;
 pub use s3::S3Store;
 

@@ -32,6 +32,15 @@ impl Disk {
         self.directory.path()
     }
 
+    /// Leaves room for so many more bytes and so many more names; less than a page is none.
+    pub fn leave(&self, bytes: u64, names: u64) {
+        let disk = rustix::fs::statvfs(self.path()).expect("a mounted file system tells its size");
+        let size = (disk.f_blocks - disk.f_bfree) * disk.f_frsize + bytes;
+        let inodes = disk.f_files - disk.f_ffree + names;
+        let output = run(&["mount", "-o", &format!("remount,size={size},nr_inodes={inodes}")], self.path());
+        assert!(output.status.success(), "a file system cannot be resized: {output:?}");
+    }
+
     /// From now on nothing can be written.
     pub fn make_read_only(&self) {
         let output = run(&["mount", "-o", "remount,ro"], self.path());

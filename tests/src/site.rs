@@ -184,20 +184,26 @@ impl Site {
     /// Like [`Site::bucket`], of the server at this URL.
     #[must_use]
     pub fn remote(self, endpoint: &str, bucket: &str, beside_local: bool) -> Site {
-        let (id, secret) = s3::Server::keys_in(self.directory.path());
         let stores = if beside_local { "[\"local\", \"remote\"]" } else { "[\"remote\"]" };
-        self.set("backup", "stores", stores)
-            .set("store.remote.s3", "bucket", &quoted(bucket))
-            .set("store.remote.s3", "prefix", "\"test\"")
-            .set("store.remote.s3", "endpoint", &quoted(endpoint))
-            .set("store.remote.s3", "region", &quoted(s3::REGION))
-            .set("store.remote.s3", "access_key_id_file", &quoted_path(&id))
-            .set("store.remote.s3", "secret_access_key_file", &quoted_path(&secret))
-            .set("store.remote.s3", "part_size", "\"5MiB\"")
+        self.set("backup", "stores", stores).s3_store("remote", endpoint, bucket, "test")
+    }
+
+    /// Defines a store: a prefix in a bucket of the server at this URL.
+    #[must_use]
+    pub fn s3_store(self, name: &str, endpoint: &str, bucket: &str, prefix: &str) -> Site {
+        let (id, secret) = s3::Server::keys_in(self.directory.path());
+        let table = format!("store.{name}.s3");
+        self.set(&table, "bucket", &quoted(bucket))
+            .set(&table, "prefix", &quoted(prefix))
+            .set(&table, "endpoint", &quoted(endpoint))
+            .set(&table, "region", &quoted(s3::REGION))
+            .set(&table, "access_key_id_file", &quoted_path(&id))
+            .set(&table, "secret_access_key_file", &quoted_path(&secret))
+            .set(&table, "part_size", "\"5MiB\"")
             // A busy machine is no dead server.
-            .set("store.remote.s3", "connect_timeout", "\"20s\"")
-            .set("store.remote.s3", "request_timeout", "\"60s\"")
-            .set("store.remote.s3", "stall_timeout", "\"60s\"")
+            .set(&table, "connect_timeout", "\"20s\"")
+            .set(&table, "request_timeout", "\"60s\"")
+            .set(&table, "stall_timeout", "\"60s\"")
     }
 
     /// A chain of verification steps, each an inline table of TOML, that runs on every backup.

@@ -1,5 +1,7 @@
 //! A small repository in a directory, for the tests of whoever works on one.
 
+pub(crate) mod walk;
+
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};

@@ -273,7 +273,7 @@ static BACKUP: Table = Table {
             "scratch",
             Path,
             Default("\"/var/lib/holdfast/scratch\""),
-            "Where the snapshot lies while it is worked on. It needs room for the whole database; what is left there by a\nkilled run is removed by the next.",
+            "Where the snapshot lies while it is worked on. It needs room for the whole database; what is left there by a\nkilled run is removed by the next. What `holdfast list` remembers of buckets lies in `catalog` within.",
         ),
         key(
             "rate_limit",

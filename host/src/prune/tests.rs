@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::catalog::testing::walk::{DISK_FAULTS, FAULTS, Left, breaking, is_healed, look, walk};
 use crate::catalog::testing::{Repository, record, repository, sample};
 use crate::catalog::{PIN_FORMAT, Pin, PinAction};
 use crate::retain::Period;
 use crate::session::SessionId;
-use crate::store::fault::{Fault, FaultStore};
-use crate::store::{Store, list_all};
+use crate::store::{DirectoryStore, FailingDisk, Store, list_all};
 
 fn policy(last: u32) -> Policy {
     Policy {
@@ -42,8 +42,8 @@ async fn three_proved() -> Repository {
     repository
 }
 
-async fn pin(repository: &Repository, id: &str, action: PinAction) {
-    let pin = Pin {
+fn word(id: &str, action: PinAction) -> Pin {
+    Pin {
         format: PIN_FORMAT.to_owned(),
         backup: id.parse().unwrap(),
         session: SessionId::random(),
@@ -51,8 +51,11 @@ async fn pin(repository: &Repository, id: &str, action: PinAction) {
         action,
         until: None,
         reason: Some("kept for the audit".to_owned()),
-    };
-    catalog::add_pin(&repository.store, &pin).await.unwrap();
+    }
+}
+
+async fn pin(repository: &Repository, id: &str, action: PinAction) {
+    catalog::add_pin(&repository.store, &word(id, action)).await.unwrap();
 }
 
 async fn ids(repository: &Repository) -> Vec<String> {
@@ -177,43 +180,63 @@ async fn a_removal_that_is_interrupted_leaves_whole_backups_and_orphans() {
     assert_eq!(list_all(&repository.store, "").await.unwrap().len(), 6);
 }
 
-/// Every call breaks once, in every way: what is left is whole backups and orphans, the newest stays, and the next run ends
-/// the work.
+/// A removal over a store that breaks, what it left, and the next one, which ends the work: the newest is all that stays.
+async fn breaks_and_heals(repository: &Repository, broken: std::sync::Arc<dyn Store>) -> Left {
+    let broken = crate::pipeline::named("broken", broken);
+    prune(&broken, &policy(1), later(), false, &CancellationToken::new()).await;
+    let newest = [IDS[2].parse().unwrap()];
+    let left = look(&repository.store, &newest).await;
+    let healed = prune(&named(repository), &policy(1), later(), false, &CancellationToken::new()).await;
+    assert!(healed.is_complete(), "{healed:?}");
+    is_healed(&repository.store, &newest).await;
+    left
+}
+
+/// Every call breaks once, in every way: what is left is whole backups and orphans.
 #[tokio::test]
 async fn nothing_is_lost_wherever_a_removal_breaks() {
-    let mut tried = Vec::new();
-    for fault in [Fault::Once, Fault::FromThenOn, Fault::LostAnswer, Fault::Torn, Fault::Full] {
-        let mut at = 1;
-        loop {
-            let repository = three_proved().await;
-            pin(&repository, IDS[0], PinAction::Unpin).await;
-            let inner: std::sync::Arc<dyn Store> = std::sync::Arc::new(repository.store.clone());
-            let breaking = std::sync::Arc::new(FaultStore::new(inner, fault, at));
-            let broken = crate::pipeline::named(
-                "broken",
-                std::sync::Arc::clone(&breaking) as std::sync::Arc<dyn Store>,
-            );
-            prune(&broken, &policy(1), later(), false, &CancellationToken::new()).await;
-            let listing = catalog::list(&repository.store).await.unwrap();
-            assert!(listing.unreadable.is_empty(), "{fault:?} at {at}: {:?}", listing.unreadable);
-            for entry in &listing.entries {
-                repository.reads_back(&entry.manifest.id.to_string()).await;
-            }
-            assert!(
-                ids(&repository).await.contains(&IDS[2].to_owned()),
-                "{fault:?} at {at}: the newest went"
-            );
-            let healed =
-                prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
-            assert!(healed.is_complete(), "{fault:?} at {at}: {healed:?}");
-            assert_eq!(ids(&repository).await, [IDS[2]], "{fault:?} at {at}");
-            assert_eq!(list_all(&repository.store, "").await.unwrap().len(), 3, "{fault:?} at {at}");
-            if !breaking.has_struck() {
-                break;
-            }
-            at += 1;
-        }
-        tried.push((fault, at - 1));
-    }
-    assert!(tried.iter().all(|(_, points)| *points >= 10), "{tried:?}");
+    walk("prune", &FAULTS, 10, async |fault, at| {
+        let repository = three_proved().await;
+        pin(&repository, IDS[0], PinAction::Unpin).await;
+        let breaking = breaking(&repository.store, fault, at);
+        let left = breaks_and_heals(&repository, std::sync::Arc::clone(&breaking) as _).await;
+        (breaking.has_struck(), left)
+    })
+    .await;
+}
+
+/// EIO and ENOSPC at each change that a removal makes to the disk.
+#[tokio::test]
+async fn nothing_is_lost_wherever_the_disk_of_a_removal_fails() {
+    walk("prune, disk", &DISK_FAULTS, 10, async |fault, at| {
+        let repository = three_proved().await;
+        let disk = FailingDisk::new(fault, at);
+        let broken = DirectoryStore::on(repository.directory.path().to_owned(), &disk);
+        let left = breaks_and_heals(&repository, std::sync::Arc::new(broken)).await;
+        (disk.has_struck(), left)
+    })
+    .await;
+}
+
+/// A word that was taken holds, one that was refused can be said again, and nothing else changes.
+#[tokio::test]
+async fn nothing_is_lost_wherever_a_pin_breaks() {
+    let all = IDS.map(|id| id.parse::<BackupId>().unwrap());
+    walk("pin and unpin", &FAULTS, 4, async |fault, at| {
+        let repository = three_proved().await;
+        let breaking = breaking(&repository.store, fault, at);
+        let pinned = pin::say_in(breaking.as_ref(), &word(IDS[0], PinAction::Pin)).await;
+        let unpinned = pin::say_in(breaking.as_ref(), &word(IDS[1], PinAction::Unpin)).await;
+        let left = look(&repository.store, &all).await;
+        let dry = prune(&named(&repository), &policy(1), later(), true, &CancellationToken::new()).await;
+        assert!(dry.is_complete() && !dry.removed.contains(&all[2]), "{fault:?} at {at}: {dry:?}");
+        assert!(pinned.is_err() || !dry.removed.contains(&all[0]), "{fault:?} at {at}: {dry:?}");
+        assert!(unpinned.is_err() || dry.removed.contains(&all[1]), "{fault:?} at {at}: {dry:?}");
+
+        pin(&repository, IDS[0], PinAction::Pin).await;
+        prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
+        is_healed(&repository.store, &[all[0].clone(), all[2].clone()]).await;
+        (breaking.has_struck(), left)
+    })
+    .await;
 }

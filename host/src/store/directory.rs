@@ -4,9 +4,11 @@
 //! `flock`, synced, renamed without replacing, and its directory synced. A partial file whose lock can be taken has lost
 //! its writer: `sweep` removes it.
 
+mod disk;
+
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,10 @@ use jiff::Timestamp;
 use rustix::fs::RenameFlags;
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
+
+use disk::Disk;
+#[cfg(test)]
+pub(crate) use disk::{DiskFault, FailingDisk};
 
 use super::{ByteStream, Features, ObjectInfo, ObjectPath, Page, Store, StoreError};
 use crate::atomic;
@@ -38,13 +44,20 @@ const PARTIAL_SUFFIX: &str = ".partial";
 #[derive(Debug, Clone)]
 pub struct DirectoryStore {
     root: PathBuf,
+    disk: Disk,
 }
 
 impl DirectoryStore {
     /// A store in `root`. [`Store::probe`] creates it, but not the directories above: where these are missing, a disk is
     /// most likely not mounted.
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, disk: Disk::default() }
+    }
+
+    /// A store on a disk that fails.
+    #[cfg(test)]
+    pub(crate) fn on(root: PathBuf, disk: &std::sync::Arc<FailingDisk>) -> Self {
+        Self { root, disk: Disk::failing(disk) }
     }
 
     fn file(&self, path: &ObjectPath) -> PathBuf {
@@ -79,12 +92,13 @@ impl Store for DirectoryStore {
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        let root = self.root.clone();
+        let Self { root, disk } = self.clone();
         blocking(move || {
-            create_root(&root)?;
+            disk.change(|| create_root(&root))?;
             // Permission bits do not tell of read-only mounts and quotas: write a file to know.
-            let mut file = tempfile::Builder::new().prefix(".").suffix(PARTIAL_SUFFIX).tempfile_in(&root)?;
-            file.write_all(b"probe")
+            let mut file = disk
+                .change(|| tempfile::Builder::new().prefix(".").suffix(PARTIAL_SUFFIX).tempfile_in(&root))?;
+            disk.write(&mut file, b"probe")
         })
         .await
         .map_err(|source| self.unusable(source))
@@ -92,11 +106,12 @@ impl Store for DirectoryStore {
 
     async fn put(&self, path: &ObjectPath, mut body: ByteStream) -> Result<u64, StoreError> {
         let target = self.file(path);
-        let root = self.root.clone();
+        let Self { root, disk } = self.clone();
         let (sender, receiver) = mpsc::channel::<Bytes>(CHANNEL_CHUNKS);
         // The writer commits only when told that the stream ended well: a dropped future must not look like an end.
         let (commit, committed) = tokio::sync::oneshot::channel::<()>();
-        let writer = tokio::task::spawn_blocking(move || write_object(&root, &target, receiver, committed));
+        let writer =
+            tokio::task::spawn_blocking(move || write_object(&disk, &root, &target, receiver, committed));
         let mut failure = None;
         while let Some(chunk) = body.next().await {
             match chunk {
@@ -161,8 +176,9 @@ impl Store for DirectoryStore {
     }
 
     async fn delete(&self, path: &ObjectPath) -> Result<(), StoreError> {
-        let (root, file) = (self.root.clone(), self.file(path));
-        blocking(move || remove_object(&root, &file))
+        let Self { root, disk } = self.clone();
+        let file = self.file(path);
+        blocking(move || remove_object(&disk, &root, &file))
             .await
             .map_err(|source| self.failed(path, "remove", source))
     }
@@ -207,6 +223,7 @@ fn create_root(root: &Path) -> io::Result<()> {
 
 /// Writes all chunks to a partial file and renames it once `committed` fires.
 fn write_object(
+    disk: &Disk,
     root: &Path,
     target: &Path,
     mut chunks: mpsc::Receiver<Bytes>,
@@ -220,33 +237,39 @@ fn write_object(
     if !root.is_dir() {
         return Err(io::ErrorKind::NotFound.into());
     }
-    let mut partial = create_partial(root, directory)?;
+    let mut partial = create_partial(disk, root, directory)?;
     atomic::hold(partial.as_file())?;
     let mut written = 0;
     while let Some(chunk) = chunks.blocking_recv() {
-        partial.write_all(&chunk)?;
+        disk.write(&mut partial, &chunk)?;
         written += chunk.len() as u64;
     }
     if committed.blocking_recv().is_err() {
         return Err(io::Error::new(io::ErrorKind::Interrupted, "the write was given up before its end"));
     }
-    partial.as_file().sync_all()?;
+    disk.change(|| partial.as_file().sync_all())?;
     let partial = partial.into_temp_path();
-    rename_new(&partial, target)?;
+    disk.change(|| rename_new(&partial, target))?;
     // Renamed: there is nothing left to remove.
     let _ = partial.keep();
-    atomic::sync_directory(directory)?;
+    if let Err(error) = disk.change(|| atomic::sync_directory(directory)) {
+        // Whoever is told that it failed must not find it there later. A disk that cannot do this either has the last word.
+        let _ = disk.change(|| fs::remove_file(target));
+        return Err(error);
+    }
     Ok(written)
 }
 
 /// A partial file in a directory that is made for it. Whoever sweeps or removes may take the directory away again as long
 /// as it is empty: then it is made once more.
-fn create_partial(root: &Path, directory: &Path) -> io::Result<NamedTempFile> {
+fn create_partial(disk: &Disk, root: &Path, directory: &Path) -> io::Result<NamedTempFile> {
     let mut attempts = 0;
     loop {
-        atomic::create_directory_below(root, directory)?;
+        disk.change(|| atomic::create_directory_below(root, directory))?;
         attempts += 1;
-        match tempfile::Builder::new().prefix(".").suffix(PARTIAL_SUFFIX).tempfile_in(directory) {
+        let made = disk
+            .change(|| tempfile::Builder::new().prefix(".").suffix(PARTIAL_SUFFIX).tempfile_in(directory));
+        match made {
             Err(error) if error.kind() == io::ErrorKind::NotFound && attempts < MAX_ATTEMPTS => {}
             done => return done,
         }
@@ -289,18 +312,18 @@ fn read_object(file: &File, mut left: u64, chunks: &mpsc::Sender<io::Result<Byte
     }
 }
 
-fn remove_object(root: &Path, file: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
+fn remove_object(disk: &Disk, root: &Path, file: &Path) -> io::Result<()> {
+    match disk.change(|| fs::remove_file(file)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     }
-    remove_empty_directories(root, file)
+    remove_empty_directories(disk, root, file)
 }
 
 /// A directory is no object: takes away those that became empty above a removed file, up to the root.
-fn remove_empty_directories(root: &Path, file: &Path) -> io::Result<()> {
+fn remove_empty_directories(disk: &Disk, root: &Path, file: &Path) -> io::Result<()> {
     let mut directory = atomic::parent(file);
-    match atomic::sync_directory(directory) {
+    match disk.change(|| atomic::sync_directory(directory)) {
         // Taken away already, by the removal of its last other object.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         synced => synced?,

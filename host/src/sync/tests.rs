@@ -7,10 +7,10 @@ use etcd_snapshot::Outcome;
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::catalog::testing::{Repository, repository};
+use crate::catalog::testing::walk::{DISK_FAULTS, FAULTS, breaking, is_healed, look, walk};
+use crate::catalog::testing::{Repository, record, repository};
 use crate::progress::Silent;
-use crate::store::fault::{Fault, FaultStore};
-use crate::store::list_all;
+use crate::store::{DirectoryStore, FailingDisk, list_all};
 
 const IDS: [&str; 3] = ["20260101T000000Z-1", "20260102T000000Z-2", "20260103T000000Z-3"];
 
@@ -107,45 +107,98 @@ async fn two_backups_of_one_id_are_told() {
     assert!(matches!(error, Err(SyncError::Conflict { .. })), "{error:?}");
 }
 
+/// A backup that failed its proof in one store must not count as good in the other: a prune there would go by it.
+#[tokio::test]
+async fn proofs_and_pins_that_came_later_are_brought_and_verdicts_on_one_copy_are_not() {
+    let (from, to) = (three().await, repository());
+    let (source, target) = (named("from", from.store.clone()), named("to", to.store.clone()));
+    bring(&target, None, &source).await;
+    catalog::add_record(&from.store, &record(IDS[0], 100, Outcome::Failed)).await.unwrap();
+    let mut session = crate::session::Session::begin(Timestamp::now);
+    let id = IDS[1].parse().unwrap();
+    let of_the_copy = verify::damaged(&id, "a bit has flipped".to_owned(), true, &mut session);
+    catalog::add_record(&from.store, &of_the_copy).await.unwrap();
+    let pin = catalog::Pin {
+        format: catalog::PIN_FORMAT.to_owned(),
+        backup: IDS[2].parse().unwrap(),
+        session: crate::session::SessionId::random(),
+        at: Timestamp::now(),
+        action: catalog::PinAction::Pin,
+        until: None,
+        reason: None,
+    };
+    catalog::add_pin(&from.store, &pin).await.unwrap();
+
+    let synced = bring(&target, None, &source).await;
+    assert_eq!((synced.documents, synced.copied.len()), (2, 0), "{synced:?}");
+    let listing = catalog::list(&to.store).await.unwrap();
+    let proofs: Vec<retain::Proof> = listing.entries.iter().map(prune::proof).collect();
+    assert_eq!(proofs, [retain::Proof::Failed, retain::Proof::Passed, retain::Proof::Passed]);
+    assert_eq!(listing.entries[2].pins, [pin]);
+    assert_eq!(bring(&target, None, &source).await.documents, 0);
+
+    // A store that gets the backup only now does not take the copy's verdict over either.
+    let third = repository();
+    bring(&named("third", third.store.clone()), None, &source).await;
+    let listing = catalog::list(&third.store).await.unwrap();
+    let proofs: Vec<retain::Proof> = listing.entries.iter().map(prune::proof).collect();
+    assert_eq!(proofs, [retain::Proof::Failed, retain::Proof::Passed, retain::Proof::Passed]);
+}
+
+/// Another backup of the same id is not judged by the proofs of this one.
+#[tokio::test]
+async fn proofs_of_another_backup_of_the_same_id_are_not_brought() {
+    let (from, to) = (three().await, repository());
+    let mut other = from.manifest(IDS[0]).await;
+    other.stored.sha256 = "0".repeat(64);
+    catalog::commit(&to.store, &other).await.unwrap();
+    bring(&named("to", to.store.clone()), None, &named("from", from.store.clone())).await;
+    assert!(catalog::records(&to.store, &other.id).await.unwrap().is_empty());
+}
+
 /// Every call of either side breaks once: what is committed is whole, what is not is an orphan, and the next run heals.
 #[tokio::test]
 async fn nothing_is_lost_wherever_it_breaks() {
-    for fault in [Fault::Once, Fault::FromThenOn, Fault::LostAnswer, Fault::Torn, Fault::Full] {
-        for source_breaks in [false, true] {
-            let mut at = 1;
-            loop {
-                let (from, to) = (three().await, repository());
-                let breaking = Arc::new(FaultStore::new(
-                    Arc::new(if source_breaks { from.store.clone() } else { to.store.clone() }),
-                    fault,
-                    at,
-                ));
-                let broken = crate::pipeline::named("broken", Arc::clone(&breaking) as Arc<dyn Store>);
-                let (source, target) = if source_breaks {
-                    (broken, named("to", to.store.clone()))
-                } else {
-                    (named("from", from.store.clone()), broken)
-                };
-                bring(&target, None, &source).await;
-                let listing = catalog::list(&to.store).await.unwrap();
-                assert!(listing.unreadable.is_empty(), "{fault:?} at {at}: {:?}", listing.unreadable);
-                for entry in &listing.entries {
-                    to.reads_back(&entry.manifest.id.to_string()).await;
-                }
-                let healed =
-                    bring(&named("to", to.store.clone()), None, &named("from", from.store.clone())).await;
-                assert!(healed.errors.is_empty(), "{fault:?} at {at}: {healed:?}");
-                let listing = catalog::list(&to.store).await.unwrap();
-                assert!(
-                    listing.entries.len() == 3 && listing.orphans.is_empty(),
-                    "{fault:?} at {at}: {listing:?}"
-                );
-                if !breaking.has_struck() {
-                    break;
-                }
-                at += 1;
-            }
-            assert!(at > 10, "{fault:?} struck {at} times only");
-        }
+    let all = IDS.map(|id| id.parse::<BackupId>().unwrap());
+    let from = three().await;
+    let good = named("from", from.store.clone());
+    for source_breaks in [false, true] {
+        let run = if source_breaks { "sync, the source breaks" } else { "sync, the target breaks" };
+        walk(run, &FAULTS, 10, async |fault, at| {
+            let to = repository();
+            let breaking = breaking(if source_breaks { &from.store } else { &to.store }, fault, at);
+            let broken = crate::pipeline::named("broken", Arc::clone(&breaking) as _);
+            let (source, target) =
+                if source_breaks { (broken, named("to", to.store.clone())) } else { (good.clone(), broken) };
+            bring(&target, None, &source).await;
+            let left = look(&to.store, &[]).await;
+            let healed = bring(&named("to", to.store.clone()), None, &good).await;
+            assert!(healed.errors.is_empty(), "{fault:?} at {at}: {healed:?}");
+            is_healed(&to.store, &all).await;
+            (breaking.has_struck(), left)
+        })
+        .await;
     }
+    // Who is copied from is only read.
+    is_healed(&from.store, &all).await;
+}
+
+/// EIO and ENOSPC at each change that a copy makes to the disk of its target.
+#[tokio::test]
+async fn nothing_is_lost_wherever_the_disk_of_the_target_fails() {
+    let from = repository();
+    from.backup(IDS[0], Outcome::Passed).await;
+    let source = named("from", from.store.clone());
+    walk("sync, disk", &DISK_FAULTS, 20, async |fault, at| {
+        let to = repository();
+        let disk = FailingDisk::new(fault, at);
+        let broken = DirectoryStore::on(to.directory.path().to_owned(), &disk);
+        bring(&named("to", broken), None, &source).await;
+        let left = look(&to.store, &[]).await;
+        let healed = bring(&named("to", to.store.clone()), None, &source).await;
+        assert!(healed.errors.is_empty(), "{fault:?} at {at}: {healed:?}");
+        is_healed(&to.store, &[IDS[0].parse().unwrap()]).await;
+        (disk.has_struck(), left)
+    })
+    .await;
 }

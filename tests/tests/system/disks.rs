@@ -3,7 +3,7 @@
 use std::fs;
 
 use holdfast_tests::disk::Disk;
-use holdfast_tests::site::quoted_path;
+use holdfast_tests::site::{self, quoted_path};
 use holdfast_tests::{Cluster, Site, objects};
 
 const BALLAST_BYTES: usize = 8 << 20;
@@ -43,6 +43,43 @@ fn a_store_disk_that_fills_up() {
     assert_eq!(disk.files(), before, "what did not fit left nothing behind");
     site.has_no_leftovers();
     site.holdfast(&["verify", "latest"]).exits(0);
+}
+
+/// A run needs some pages and some names on the disk of its store: it is full at each of them.
+#[test]
+fn nothing_is_lost_wherever_a_store_disk_is_full() {
+    const ROOMY: (u64, u64) = (64 << 20, 10_000);
+    const PAGE_BYTES: u64 = 4096;
+    let Some(disk) = Disk::mount(ROOMY.0) else { return };
+    let cluster = Cluster::builder().start();
+    cluster.put("/small", "fits");
+    let store = disk.path().join("store");
+    let site = Site::of(&cluster).set("store.local.directory", "path", &quoted_path(&store));
+    site.holdfast(&["backup"]).exits(0);
+    for (what, least) in [("bytes", 3), ("names", 4)] {
+        for point in 0.. {
+            let before = site::backups_in(&store);
+            if what == "bytes" {
+                disk.leave(point * PAGE_BYTES, ROOMY.1);
+            } else {
+                disk.leave(ROOMY.0, point);
+            }
+            let run = site.holdfast(&["backup"]);
+            disk.leave(ROOMY.0, ROOMY.1);
+            let checked = site.holdfast(&["check", "--read-data", "--output", "json"]).exits(0).json();
+            assert_eq!(checked[0]["orphans"], serde_json::json!([]), "{what} {point}: {checked:#}");
+            let after = site::backups_in(&store);
+            assert!(after.starts_with(&before), "{what} {point}: a backup is gone");
+            let target = site.path(&format!("restored-{what}-{point}"));
+            site.holdfast(&["restore", "latest", "--data-dir", &target.display().to_string()]).exits(0);
+            if run.code == Some(0) {
+                assert!(point >= least, "a run needs no more than {point} {what}");
+                break;
+            }
+            run.exits(2).explains(&["space"]);
+            site.holdfast(&["backup"]).exits(0);
+        }
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod disks;
 mod examples;
 mod filling;
 mod interface;
+mod kills;
 mod look;
 mod plugin_authors;
 mod plugin_drift;
