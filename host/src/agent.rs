@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::plugins::{check_plugins, host_options, plugins_for};
 use self::reload::Live;
+use crate::catalog::TrustedStore;
 use crate::config::{Chain, Config, RecipientsError, StoreConfig};
 use crate::pack::{self, Identity, UnpackError};
 use crate::pipeline::single_flight::{SingleFlight, SingleFlightError};
@@ -26,6 +27,7 @@ use crate::prune;
 use crate::retain::Policy;
 use crate::secret::SecretError;
 use crate::session::Clock;
+use crate::signing::SigningError;
 use crate::store::{DirectoryStore, LimitedStore, S3Store, Store};
 use crate::sync::{self, Synced, Target};
 
@@ -59,9 +61,9 @@ impl AgentError {
     }
 }
 
-/// The stores of a config that go by these names; names that it does not define are passed over, as the config was
-/// checked for them.
-pub fn stores(config: &Config, names: &[String]) -> Vec<NamedStore> {
+/// The stores of a config that go by these names, whoever signed what lies there; names that it does not define are passed
+/// over, as the config was checked for them.
+pub fn any_stores(config: &Config, names: &[String]) -> Vec<NamedStore> {
     let build = |name: &String| {
         let store: Arc<dyn Store> = match config.stores.get(name)? {
             StoreConfig::Directory { path } => Arc::new(DirectoryStore::new(path.clone())),
@@ -71,6 +73,21 @@ pub fn stores(config: &Config, names: &[String]) -> Vec<NamedStore> {
         Some(pipeline::named(name, Arc::new(LimitedStore::new(store, timeout))))
     };
     names.iter().filter_map(build).collect()
+}
+
+/// The same stores, and what this config does not trust is refused.
+pub fn stores(config: &Config, names: &[String]) -> Vec<NamedStore> {
+    any_stores(config, names).into_iter().map(|named| guarded(config, named)).collect()
+}
+
+/// A store out of which comes no manifest that this config does not trust.
+pub fn guarded(config: &Config, named: NamedStore) -> NamedStore {
+    let Some(trust) = &config.trust else { return named };
+    NamedStore {
+        store: Arc::new(TrustedStore::new(named.store, Arc::new(trust.clone()))),
+        guard: Some(config.backup.scratch.clone()),
+        ..named
+    }
 }
 
 /// The chains of these names, or the default one.
@@ -98,6 +115,9 @@ pub enum JobError {
     /// The recipients.
     #[error(transparent)]
     Recipients(#[from] RecipientsError),
+    /// The signing key.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
 }
 
 impl JobError {
@@ -106,6 +126,7 @@ impl JobError {
         match self {
             Self::Secret(error) => error.hint(),
             Self::Recipients(error) => error.hint(),
+            Self::Signing(error) => error.hint(),
         }
     }
 }
@@ -122,6 +143,7 @@ pub fn job(config: &Config, plugins: Arc<Registry>, clock: Clock) -> Result<Job,
         stall_timeout: config.backup.stall_timeout,
         allow_missing_hash: config.backup.allow_missing_hash,
         pack: config.backup.pack()?,
+        signing: config.signing_key()?.map(Arc::new),
         stores: stores(config, &config.backup.stores),
         require: config.backup.require.clone(),
         chains: chains(config, &config.backup.verify),

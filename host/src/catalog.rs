@@ -3,6 +3,8 @@
 //! ```text
 //! data/<utc>-<session>.db.zst[.age]            the packed snapshot
 //! backups/<id>/manifest.json                   written last: the commit. Names its data. Immutable afterwards
+//! backups/<id>/manifest-<n>.json               the n-th edition: the same backup, packed anew. The highest counts
+//! backups/<id>/manifest.json.minisig           the signature over it, written before it. Each edition has its own
 //! records/<id>/<utc>-<session>.json            verification records: added, never rewritten
 //! pins/<id>/<utc>-<session>.json               this backup stays, or may go again: added, never rewritten
 //! checks/<utc>-<session>.json                  what a check of the whole store saw: added, never rewritten
@@ -18,6 +20,10 @@ mod manifest;
 pub mod pin;
 mod record;
 mod removal;
+mod seal;
+mod trust;
+
+use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -25,13 +31,18 @@ use serde::{Deserialize, Serialize};
 
 pub use checkup::{CHECK_FORMAT, Check, Depth, Seen};
 pub use id::BackupId;
-pub use listing::{Listing, ids, list};
-pub use manifest::{ClusterIdentity, MANIFEST_FORMAT, Manifest, PackInfo, PlainInfo, StoredInfo};
+pub use listing::{Editions, Listing, editions, ids, list};
+pub use manifest::{
+    ClusterIdentity, FIRST_EDITION, MANIFEST_FORMAT, Manifest, PackInfo, PlainInfo, StoredInfo,
+};
 pub use pin::{PIN_FORMAT, Pin, PinAction};
 pub use record::{Measured, RECORD_FORMAT, Record, StepRecord, Trigger, Used};
-pub use removal::{locked_until, remove, remove_all};
+pub use removal::{locked_until, remove, remove_all, remove_uncommitted};
+pub use seal::{Sealed, commit, is_signed_by, seal, sign};
+pub use trust::{Trust, TrustedStore};
 
 use crate::session::SessionId;
+use crate::signing::SigningError;
 use crate::store::{self, ObjectPath, Store, StoreError};
 
 /// Largest manifest or record that is read: they are a few kilobytes, and findings are capped.
@@ -56,9 +67,17 @@ pub fn data_path(started: Timestamp, session: &SessionId, encrypted: bool) -> Ob
     path(format!("{DATA_PREFIX}{}-{session}.db.zst{suffix}", id::compact_utc(started)))
 }
 
-/// Where a backup's manifest lies.
+/// Where a backup's manifest lies: the first, with which it exists.
 pub fn manifest_path(id: &BackupId) -> ObjectPath {
-    path(format!("backups/{id}/manifest.json"))
+    edition_path(id, FIRST_EDITION)
+}
+
+/// Where an edition of a backup's manifest lies.
+pub fn edition_path(id: &BackupId, edition: u32) -> ObjectPath {
+    match edition {
+        FIRST_EDITION => path(format!("backups/{id}/manifest.json")),
+        later => path(format!("backups/{id}/manifest-{later}.json")),
+    }
 }
 
 fn record_path(record: &Record) -> ObjectPath {
@@ -141,6 +160,24 @@ pub enum CatalogError {
         /// The format known here.
         known: &'static str,
     },
+    /// Its signature is missing, or not one that counts.
+    #[error("`{path}` in {store} is refused: {reason}")]
+    Untrusted {
+        /// The object.
+        path: String,
+        /// The store, as it describes itself.
+        store: String,
+        /// What is wrong with the signature.
+        reason: String,
+    },
+    /// It could not be signed.
+    #[error("`{path}` cannot be signed")]
+    Unsigned {
+        /// The object.
+        path: String,
+        /// The cause.
+        source: SigningError,
+    },
     /// A document that names another backup than its place does.
     #[error("`{path}` in {store} belongs to backup `{found}`: it was moved or planted")]
     Misplaced {
@@ -157,6 +194,18 @@ pub enum CatalogError {
         /// The store, as it describes itself.
         store: String,
         /// Where it is written that it held backups.
+        marker: std::path::PathBuf,
+    },
+    /// Its newest backups are gone.
+    #[error("{store} was rolled back: its newest backup is {newest}, and this machine knows `{known}` there")]
+    RolledBack {
+        /// The store, as it describes itself.
+        store: String,
+        /// The newest that is there now, or `none`.
+        newest: String,
+        /// The newest that was there.
+        known: Box<BackupId>,
+        /// Where that is written.
         marker: std::path::PathBuf,
     },
     /// Another cluster's repository.
@@ -179,10 +228,14 @@ impl CatalogError {
     /// The object that it is about.
     pub fn object(&self) -> Option<&str> {
         match self {
-            Self::Damaged { path, .. } | Self::Format { path, .. } | Self::Misplaced { path, .. } => {
-                Some(path)
+            Self::Damaged { path, .. }
+            | Self::Format { path, .. }
+            | Self::Untrusted { path, .. }
+            | Self::Unsigned { path, .. }
+            | Self::Misplaced { path, .. } => Some(path),
+            Self::Store(_) | Self::Emptied { .. } | Self::RolledBack { .. } | Self::OtherCluster { .. } => {
+                None
             }
-            Self::Store(_) | Self::Emptied { .. } | Self::OtherCluster { .. } => None,
         }
     }
 
@@ -193,9 +246,19 @@ impl CatalogError {
             Self::Damaged { .. } | Self::Misplaced { .. } => {
                 Some("take the backup from another store; this object was changed after it was written".to_owned())
             }
+            Self::Untrusted { .. } => Some(
+                "it was planted or changed, or is older than the signing: take another backup, or, once you know it to be good, \
+                 `holdfast sign ID`"
+                    .to_owned(),
+            ),
+            Self::Unsigned { source, .. } => source.hint(),
             Self::Format { .. } => Some("read it with the release that wrote it, or a newer one".to_owned()),
             Self::Emptied { marker, .. } => Some(format!(
                 "is its disk mounted? If the store was emptied on purpose, remove `{}` and it is begun anew",
+                marker.display()
+            )),
+            Self::RolledBack { marker, .. } => Some(format!(
+                "take the backups from another store, or name the one you want by its id. If they were removed on purpose, remove `{}`",
                 marker.display()
             )),
             Self::OtherCluster { .. } => Some(
@@ -216,7 +279,12 @@ async fn read_document<T: for<'de> Deserialize<'de>>(
     object: &ObjectPath,
     known: &'static str,
 ) -> Result<T, CatalogError> {
-    let bytes = store::read_small(store, object, MAX_DOCUMENT_BYTES).await?;
+    let bytes = store::read_small(store, object, MAX_DOCUMENT_BYTES).await.map_err(|error| match error {
+        StoreError::Refused { path, reason } => {
+            CatalogError::Untrusted { path, store: store.describe(), reason }
+        }
+        error => error.into(),
+    })?;
     let damaged =
         |source| CatalogError::Damaged { path: object.to_string(), store: store.describe(), source };
     // The format comes first: a newer document need not parse as ours.
@@ -282,11 +350,6 @@ pub async fn is_claimed(store: &dyn Store) -> Result<bool, CatalogError> {
     Ok(store.head(&path(REPOSITORY.to_owned())).await?.is_some())
 }
 
-/// Commits a backup: from here on it exists.
-pub async fn commit(store: &dyn Store, manifest: &Manifest) -> Result<(), CatalogError> {
-    write_document(store, &manifest_path(&manifest.id), manifest).await
-}
-
 /// Adds a verification record.
 pub async fn add_record(store: &dyn Store, record: &Record) -> Result<(), CatalogError> {
     write_document(store, &record_path(record), record).await
@@ -326,12 +389,54 @@ fn misplaced(store: &dyn Store, object: &ObjectPath, found: &BackupId) -> Catalo
     CatalogError::Misplaced { path: object.to_string(), store: store.describe(), found: found.to_string() }
 }
 
-/// One backup's manifest; none if there is no such backup.
+/// One backup's manifest, in its highest edition; none if there is no such backup.
 pub async fn manifest(store: &dyn Store, id: &BackupId) -> Result<Option<Manifest>, CatalogError> {
-    let object = manifest_path(id);
+    let objects = store::list_all(store, &format!("backups/{id}/")).await?;
+    let Some(editions) = listing::editions_in(&objects).remove(id) else { return Ok(None) };
+    let (found, refused) = newest_edition(store, id, &editions).await;
+    for error in refused {
+        tracing::warn!(%error, "an edition of this backup is passed over");
+    }
+    found
+}
+
+/// A manifest, none when it is not there, or why it is not to be had.
+type ReadManifest = Result<Option<Manifest>, CatalogError>;
+
+/// The highest edition of a manifest that is not refused, and those above it that are. What is planted in front of a good
+/// edition does not take it away.
+async fn newest_edition(
+    store: &dyn Store,
+    id: &BackupId,
+    editions: &BTreeSet<u32>,
+) -> (ReadManifest, Vec<CatalogError>) {
+    let mut refused = Vec::new();
+    for edition in editions.iter().rev() {
+        match read_edition(store, id, *edition).await {
+            Err(error @ CatalogError::Untrusted { .. }) => refused.push(error),
+            read => return (read, refused),
+        }
+    }
+    match refused.pop() {
+        Some(error) => (Err(error), refused),
+        None => (Ok(None), refused),
+    }
+}
+
+/// One edition of a manifest; none when it is not there.
+pub async fn read_edition(
+    store: &dyn Store,
+    id: &BackupId,
+    edition: u32,
+) -> Result<Option<Manifest>, CatalogError> {
+    let object = edition_path(id, edition);
     match read_document::<Manifest>(store, &object, MANIFEST_FORMAT).await {
-        Ok(manifest) if manifest.id == *id => Ok(Some(manifest)),
-        Ok(manifest) => Err(misplaced(store, &object, &manifest.id)),
+        Ok(manifest) if manifest.id == *id && manifest.edition == edition => Ok(Some(manifest)),
+        Ok(manifest) => Err(CatalogError::Misplaced {
+            path: object.to_string(),
+            store: store.describe(),
+            found: format!("{} (edition {})", manifest.id, manifest.edition),
+        }),
         Err(CatalogError::Store(StoreError::NotFound { .. })) => Ok(None),
         Err(error) => Err(error),
     }
@@ -365,23 +470,6 @@ async fn documents<T: for<'de> Deserialize<'de> + Send>(
 fn in_order(mut records: Vec<Record>) -> Vec<Record> {
     records.sort_by_key(|record| record.ended);
     records
-}
-
-/// Removes the data of a run that did not commit it. Refuses, and says false, when the run's backup is there and names
-/// this data: then it was committed after all.
-pub async fn remove_uncommitted(
-    store: &dyn Store,
-    data: &ObjectPath,
-    backup: Option<&BackupId>,
-) -> Result<bool, CatalogError> {
-    if let Some(id) = backup
-        && let Some(manifest) = manifest(store, id).await?
-        && manifest.stored.path == *data
-    {
-        return Ok(false);
-    }
-    store.delete(data).await?;
-    Ok(true)
 }
 
 #[cfg(test)]

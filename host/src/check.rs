@@ -19,7 +19,7 @@ use crate::catalog::{
 };
 use crate::pack::{Identity, UnpackError};
 use crate::pipeline::store::{NamedStore, with_causes};
-use crate::pipeline::verify;
+use crate::pipeline::{known_stores, verify};
 use crate::progress::Progress;
 use crate::retrieve::{self, RetrieveError};
 use crate::session::{Clock, Session};
@@ -99,7 +99,7 @@ pub struct Checked {
     pub unpacked: usize,
     /// What cannot be restored.
     pub damaged: Vec<Damage>,
-    /// Manifests and other documents that are damaged, moved or planted.
+    /// Manifests and other documents that are damaged, moved, planted or refused; and when the store was rolled back.
     pub bad_documents: Vec<String>,
     /// What belongs to no backup: being written, or left by a run that died.
     pub orphans: Vec<Orphan>,
@@ -170,6 +170,9 @@ pub async fn check(named: &NamedStore, order: &Order<'_>, cancel: &CancellationT
         }
     };
     sort_documents(&listing, &mut checked);
+    if let Err(error) = known_stores::refuse_rolled_back(named, &listing) {
+        checked.bad_documents.push(with_causes(&error));
+    }
     checked.backups = listing.entries.len();
     let last_good = |entry: &Entry| last_good(entry, before.as_ref());
     let chosen = chosen(&listing.entries, order.reading, last_good);

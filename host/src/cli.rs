@@ -23,6 +23,7 @@ pub mod prune;
 mod report;
 pub mod restore;
 pub mod show;
+pub mod sign;
 pub mod sync;
 pub mod target;
 pub mod verify;
@@ -156,6 +157,7 @@ pub enum Command {
     Prune(prune::Args),
     Pin(pin::PinArgs),
     Unpin(pin::UnpinArgs),
+    Sign(sign::Args),
     Agent(agent::Args),
     Config(config::Args),
     Key(key::Args),
@@ -207,6 +209,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Prune(args) => prune::run(args, &context).await,
         Command::Pin(args) => pin::pin(args, &context).await,
         Command::Unpin(args) => pin::unpin(args, &context).await,
+        Command::Sign(args) => sign::run(args, &context).await,
         Command::Agent(args) => agent::run(args, &context).await,
         Command::Key(args) => key::run(args, &context).await,
         Command::Config(args) => config::run(args, &context).await,

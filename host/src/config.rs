@@ -22,11 +22,13 @@ use holdfast_runtime::{Allow, Grants, HttpOptions, SecretText, TrustPolicy};
 
 pub use diagnostic::{Described, Diagnostic, Invalid, Severity, Source, Span};
 
+use crate::catalog::Trust;
 use crate::pack::{self, Recipient};
 use crate::pipeline::Require;
 use crate::pipeline::preflight::Policy;
 use crate::schedule::Schedule;
 use crate::secret::{SecretError, SecretSource};
+use crate::signing::{SigningError, SigningKey};
 use crate::store::s3;
 use crate::{etcd, retain, secret};
 
@@ -46,6 +48,10 @@ pub struct Config {
     pub retention: Retention,
     /// Files with the age identities that read backups.
     pub decrypt: Vec<PathBuf>,
+    /// What signs manifests; none when they are not signed.
+    pub signing: Option<SigningConfig>,
+    /// Whose manifests count; none when all do.
+    pub trust: Option<Trust>,
     /// How long each store may take for an upload, by name.
     pub store_timeouts: BTreeMap<String, Duration>,
     /// The stores, by name.
@@ -154,6 +160,15 @@ impl BackupConfig {
     pub fn recipients_files(&self) -> &[PathBuf] {
         &self.recipients_files
     }
+}
+
+/// `[signing]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningConfig {
+    /// Where the key is.
+    pub key: SecretSource,
+    /// Where its password is, when it has one.
+    pub password: Option<SecretSource>,
 }
 
 /// `[retention]` and `[store.NAME.retention]`
@@ -347,6 +362,8 @@ impl Config {
                 backup: parts.backup,
                 retention: parts.retention,
                 decrypt: parts.decrypt,
+                signing: parts.signing,
+                trust: parts.trust,
                 store_timeouts: parts.store_timeouts,
                 stores: parts.stores,
                 chains: parts.chains,
@@ -356,6 +373,24 @@ impl Config {
                 source,
             }),
             _ => Err(ConfigErrors::Invalid(Box::new(Invalid { source, diagnostics: problems }))),
+        }
+    }
+
+    /// What signs manifests, as it is now; none when they are not signed.
+    ///
+    /// # Errors
+    /// Also when this machine would refuse what it signs, or what it does not sign.
+    pub fn signing_key(&self) -> Result<Option<SigningKey>, SigningError> {
+        let Some(signing) = &self.signing else {
+            return if self.trust.is_some() { Err(SigningError::NoKey) } else { Ok(None) };
+        };
+        let key = SigningKey::read(&signing.key, signing.password.as_ref())?;
+        match &self.trust {
+            Some(trust) if !trust.keys.contains(key.public()) => Err(SigningError::NotTrusted {
+                key: key.public().id().to_owned(),
+                public_key: key.public_text(),
+            }),
+            _ => Ok(Some(key)),
         }
     }
 

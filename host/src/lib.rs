@@ -23,6 +23,7 @@ pub mod retrieve;
 pub mod schedule;
 pub mod secret;
 pub mod session;
+pub mod signing;
 pub mod source;
 pub mod store;
 pub mod sync;

@@ -45,6 +45,7 @@ use crate::etcd::{self, Cluster, EtcdError};
 use crate::pack;
 use crate::progress::Progress;
 use crate::session::{Clock, Session, SessionId, Stage, worst};
+use crate::signing::SigningKey;
 use crate::store::Store;
 use crate::units::counted;
 use agreement::Agreement;
@@ -76,6 +77,8 @@ pub struct Job {
     pub allow_missing_hash: bool,
     /// Stored form.
     pub pack: pack::Options,
+    /// What signs the manifest; none when it is not signed.
+    pub signing: Option<Arc<SigningKey>>,
     /// Where it goes.
     pub stores: Vec<NamedStore>,
     /// Where it must arrive.
@@ -182,6 +185,9 @@ pub enum BackupError {
         /// The cause.
         source: StoreFailure,
     },
+    /// The manifest cannot be made. Nothing of the run was kept.
+    #[error(transparent)]
+    Manifest(#[from] CatalogError),
     /// A verification record could not be written. The backup itself is committed.
     #[error("backup `{id}` is stored, but its verification record could not be written to `{name}`")]
     Record {
@@ -208,6 +214,7 @@ impl BackupError {
             Self::Inspect(error) => error.hint(),
             Self::Store { source, .. } => source.hint(),
             Self::Record { source, .. } => source.hint(),
+            Self::Manifest(error) => error.hint(),
             Self::Cancelled => None,
         }
     }
@@ -261,6 +268,7 @@ pub async fn run(
     let manifest = Manifest {
         format: catalog::MANIFEST_FORMAT.to_owned(),
         id: id.clone(),
+        edition: catalog::FIRST_EDITION,
         holdfast_version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: identity,
         member_id: format!("{:016x}", fetched.member_id),
@@ -280,12 +288,25 @@ pub async fn run(
         preflight: ready.findings.clone(),
         stages: session.stages.clone(),
     };
-    let mut results = store::commit(&stores, &manifest, stored, &mut session).await;
+    let sealed = match catalog::seal(&manifest, job.signing.as_deref()) {
+        Ok(sealed) => sealed,
+        Err(error) => {
+            intent.undo(&stores).await;
+            return Err(error.into());
+        }
+    };
+    let mut results = store::commit(&stores, &id, &sealed, stored, &mut session).await;
     intent.undo_missed(&stores, &results).await;
     if let Some(error) = store::none_committed(&mut results) {
         return Err(error);
     }
 
+    for named in stores
+        .iter()
+        .filter(|named| results.iter().any(|result| result.store == named.name && result.committed))
+    {
+        known_stores::saw(named, &id);
+    }
     results.extend(unusable);
 
     // From here on the backup exists: a proof that fails marks it and takes nothing away.
@@ -592,7 +613,7 @@ impl Drop for ScratchFile {
 
 /// A store that is reached through a name of the config.
 pub fn named(name: &str, store: Arc<dyn Store>) -> NamedStore {
-    NamedStore { name: name.to_owned(), store }
+    NamedStore { name: name.to_owned(), store, guard: None }
 }
 
 #[cfg(test)]

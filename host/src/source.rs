@@ -1,5 +1,6 @@
 //! Where a snapshot is read from: a backup in a store, or a file. Ends in a plain snapshot file on local disk.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,9 +10,9 @@ use jiff::Timestamp;
 use crate::atomic;
 use crate::catalog::{self, BackupId, CatalogError, Entry};
 use crate::pack::{self, Identity, UnpackError};
-use crate::pipeline::SCRATCH_SUFFIX;
 use crate::pipeline::inspect::Hash;
 use crate::pipeline::store::{NamedStore, with_causes};
+use crate::pipeline::{SCRATCH_SUFFIX, known_stores};
 use crate::progress::Progress;
 use crate::retrieve::landing::{self, Failure, Ground};
 use crate::retrieve::{self, RetrieveError, Retrieved, WritingOut};
@@ -99,7 +100,13 @@ impl SourceError {
     /// Whether it was looked, and the answer is no.
     pub fn is_answer(&self) -> bool {
         match self {
-            Self::NoSuchBackup { .. } | Self::NothingBefore { .. } | Self::NoBackup { .. } => true,
+            Self::NoSuchBackup { .. }
+            | Self::NothingBefore { .. }
+            | Self::NoBackup { .. }
+            | Self::Catalog {
+                source: CatalogError::Untrusted { .. } | CatalogError::RolledBack { .. },
+                ..
+            } => true,
             Self::Retrieve(error) => error.is_damage(),
             Self::Unpack { source, .. } => matches!(source, UnpackError::Damaged { .. }),
             _ => false,
@@ -141,53 +148,67 @@ pub enum Point {
     Revision(i64),
 }
 
-/// Finds the backup that is nearest to a point, at it or before.
+/// Finds the backup that is nearest to a point, at it or before. What cannot be read, or is refused, is passed over and
+/// named.
 ///
 /// # Errors
-/// When there is none, or it cannot be read. A store that cannot be listed counts only when no other has one.
+/// When there is none, or none can be read. A store that cannot be listed counts only when no other has one.
 pub async fn nearest(stores: &[NamedStore], point: Point) -> Result<Found, SourceError> {
-    let mut nearest: Option<BackupId> = None;
+    let mut candidates: BTreeSet<BackupId> = BTreeSet::new();
     let mut passed_over = Vec::new();
     let mut failure = None;
     for named in stores {
         match catalog::ids(named.store.as_ref()).await {
-            Ok(ids) => {
-                let fits = |id: &BackupId| match point {
-                    Point::Time(time) => id.time() <= time,
-                    Point::Revision(revision) => id.revision() <= revision,
-                };
-                let key = |id: &BackupId| match point {
-                    Point::Time(_) => (0, id.clone()),
-                    Point::Revision(_) => (id.revision(), id.clone()),
-                };
-                let best = ids.into_iter().chain(nearest.take()).filter(fits).max_by_key(key);
-                nearest = best;
-            }
+            Ok(ids) => candidates.extend(ids.into_iter().filter(|id| match point {
+                Point::Time(time) => id.time() <= time,
+                Point::Revision(revision) => id.revision() <= revision,
+            })),
             Err(source) => {
                 passed_over.push(format!("store `{}`: {}", named.name, with_causes(&source)));
                 failure = Some(SourceError::Catalog { name: named.name.clone(), source });
             }
         }
     }
-    let names = || stores.iter().map(|named| named.name.clone()).collect();
-    let Some(id) = nearest else {
-        return Err(failure.unwrap_or_else(|| SourceError::NothingBefore { stores: names() }));
-    };
-    let found = find(stores, &id).await?;
-    Ok(Found { passed_over, ..found })
+    let mut candidates: Vec<BackupId> = candidates.into_iter().collect();
+    if let Point::Revision(_) = point {
+        candidates.sort_by_key(BackupId::revision);
+    }
+    for id in candidates.into_iter().rev() {
+        match find(stores, &id).await {
+            Ok(found) => {
+                passed_over.extend(found.passed_over);
+                return Ok(Found { passed_over, ..found });
+            }
+            Err(SourceError::Catalog { name, source }) if source.object().is_some() => {
+                passed_over.push(format!("in store `{name}`: {}", with_causes(&source)));
+                failure = Some(SourceError::Catalog { name, source });
+            }
+            // Removed since it was listed.
+            Err(SourceError::NoSuchBackup { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let stores = stores.iter().map(|named| named.name.clone()).collect();
+    Err(failure.unwrap_or(SourceError::NothingBefore { stores }))
 }
 
 /// Finds one backup by its id, in the first store that has it.
 ///
 /// # Errors
-/// When no store has it. A store that cannot be read counts only when no other has it.
+/// When no store has it. A store that cannot be read counts only when no other has it; a copy that is refused is named.
 pub async fn find(stores: &[NamedStore], id: &BackupId) -> Result<Found, SourceError> {
     let mut failure = None;
+    let mut passed_over = Vec::new();
     for named in stores {
         match find_in(named, id).await {
-            Ok(Some(entry)) => return Ok(Found { named: named.clone(), entry, passed_over: Vec::new() }),
+            Ok(Some(entry)) => return Ok(Found { named: named.clone(), entry, passed_over }),
             Ok(None) => {}
-            Err(source) => failure = Some(SourceError::Catalog { name: named.name.clone(), source }),
+            Err(source) => {
+                if matches!(source, CatalogError::Untrusted { .. }) {
+                    passed_over.push(format!("in store `{}`: {}", named.name, with_causes(&source)));
+                }
+                failure = Some(SourceError::Catalog { name: named.name.clone(), source });
+            }
         }
     }
     let stores = stores.iter().map(|named| named.name.clone()).collect();
@@ -215,12 +236,13 @@ async fn find_in(named: &NamedStore, id: &BackupId) -> Result<Option<Entry>, Cat
 /// Finds the newest backup over all stores.
 ///
 /// # Errors
-/// When there is none. Stores and manifests that cannot be read are passed over and named: an older backup that reads is worth more at
-/// such a time than an error.
+/// When there is none, or the stores were rolled back. Stores and manifests that cannot be read are passed over and named: an older
+/// backup that reads is worth more at such a time than an error.
 pub async fn latest(stores: &[NamedStore]) -> Result<Found, SourceError> {
     let mut newest: Option<Found> = None;
     let mut passed_over = Vec::new();
     let mut failure = None;
+    let mut rolled_back = Vec::new();
     for named in stores {
         let ids = match catalog::ids(named.store.as_ref()).await {
             Ok(ids) => ids,
@@ -231,8 +253,10 @@ pub async fn latest(stores: &[NamedStore]) -> Result<Found, SourceError> {
             }
         };
         // From the newest on, until one reads: of thousands that are there one manifest is read.
+        let (mut newest_here, mut unreadable) = (None, Vec::new());
         for id in ids.into_iter().rev() {
             if newest.as_ref().is_some_and(|newest| newest.entry.manifest.id >= id) {
+                newest_here = Some(id);
                 break;
             }
             let mut pass_over = |error: &CatalogError| {
@@ -241,18 +265,41 @@ pub async fn latest(stores: &[NamedStore]) -> Result<Found, SourceError> {
             match read_in(named, &id, &mut pass_over).await {
                 Ok(Some(entry)) => {
                     newest = Some(Found { named: named.clone(), entry, passed_over: Vec::new() });
+                    newest_here = Some(id);
                     break;
                 }
                 // Removed since it was listed.
                 Ok(None) => {}
                 Err(source) => {
                     pass_over(&source);
-                    failure = Some(SourceError::Catalog { name: named.name.clone(), source });
+                    unreadable.push(source);
                 }
             }
         }
+        match known_stores::judge_newest(named, newest_here.as_ref(), &unreadable) {
+            Ok(()) => {
+                // Only what was read with its signature is noted.
+                if let Some(read) = newest.as_ref().filter(|newest| newest.named.name == named.name) {
+                    known_stores::saw(named, &read.entry.manifest.id);
+                }
+            }
+            Err(source) => {
+                passed_over.push(format!("store `{}`: {source}", named.name));
+                rolled_back.extend(
+                    known_stores::newest_known(named).map(|known| (known, named.name.clone(), source)),
+                );
+            }
+        }
+        if let Some(source) = unreadable.pop() {
+            failure = Some(SourceError::Catalog { name: named.name.clone(), source });
+        }
     }
     let stores = stores.iter().map(|named| named.name.clone()).collect();
+    // Another store may have what this one lost.
+    let is_newer = |known: &BackupId| newest.as_ref().is_none_or(|newest| newest.entry.manifest.id < *known);
+    if let Some((_, name, source)) = rolled_back.into_iter().find(|(known, ..)| is_newer(known)) {
+        return Err(SourceError::Catalog { name, source });
+    }
     let newest = newest.ok_or_else(|| failure.unwrap_or(SourceError::NoBackup { stores }))?;
     Ok(Found { passed_over, ..newest })
 }

@@ -6,7 +6,7 @@
 
 mod cached;
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 mod directory;
 pub mod fault;
 mod limited;
@@ -285,6 +285,14 @@ pub enum StoreError {
         path: String,
         /// When the lock ends.
         until: Timestamp,
+    },
+    /// It was read, and is not trusted: told by what stands before a store, never by one itself.
+    #[error("`{path}` is refused: {reason}")]
+    Refused {
+        /// The object.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A store behind a network refused, or did not answer.
     #[error("cannot {action} {what}")]

@@ -164,6 +164,39 @@ impl fmt::Display for Signature {
     }
 }
 
+impl Signature {
+    /// Checks a detached signature, as `minisign -S` writes it, over these bytes.
+    pub fn check(keys: &[TrustedKey], bytes: &[u8], text: &str) -> Signature {
+        let claimed = text
+            .lines()
+            .nth(1)
+            .and_then(|line| base64::engine::general_purpose::STANDARD.decode(line).ok())
+            .and_then(|bytes| key_id(&bytes));
+        let (Some(claimed), Ok(signature)) = (claimed, minisign_verify::Signature::decode(text)) else {
+            return Signature::invalid("is not a signature of minisign");
+        };
+        let Some(trusted) = keys.iter().find(|trusted| trusted.id == claimed) else {
+            return Signature::Unknown { key: claimed };
+        };
+        match trusted.key.verify(bytes, &signature, false) {
+            Ok(()) => Signature::Trusted {
+                key: claimed,
+                comment: text::one_line(signature.trusted_comment(), COMMENT_BYTES),
+            },
+            Err(Error::UnsupportedLegacyMode) => {
+                Signature::invalid("is of the old kind, over bytes that are not hashed before")
+            }
+            Err(_) => {
+                Signature::invalid("is not over these bytes: what is signed or the signature was changed")
+            }
+        }
+    }
+
+    fn invalid(reason: &str) -> Signature {
+        Signature::Invalid { reason: text::one_line(reason, COMMENT_BYTES) }
+    }
+}
+
 impl TrustPolicy {
     /// Checks the signature beside a file, over the file's bytes.
     pub async fn check_file(&self, path: &Path) -> Result<Signature, Rejection> {
@@ -177,32 +210,10 @@ impl TrustPolicy {
 
     /// Checks what lies beside a component.
     pub(crate) fn judge(&self, bytes: &[u8], file: &SignatureFile) -> Signature {
-        let invalid = |reason: &str| Signature::Invalid { reason: text::one_line(reason, COMMENT_BYTES) };
-        let text = match file {
-            SignatureFile::Missing => return Signature::Missing,
-            SignatureFile::Unreadable(reason) => return invalid(reason),
-            SignatureFile::Text(text) => text,
-        };
-        let claimed = text
-            .lines()
-            .nth(1)
-            .and_then(|line| base64::engine::general_purpose::STANDARD.decode(line).ok())
-            .and_then(|bytes| key_id(&bytes));
-        let (Some(claimed), Ok(signature)) = (claimed, minisign_verify::Signature::decode(text)) else {
-            return invalid("is not a signature of minisign");
-        };
-        let Some(trusted) = self.keys.iter().find(|trusted| trusted.id == claimed) else {
-            return Signature::Unknown { key: claimed };
-        };
-        match trusted.key.verify(bytes, &signature, false) {
-            Ok(()) => Signature::Trusted {
-                key: claimed,
-                comment: text::one_line(signature.trusted_comment(), COMMENT_BYTES),
-            },
-            Err(Error::UnsupportedLegacyMode) => {
-                invalid("is of the old kind, over bytes that are not hashed before")
-            }
-            Err(_) => invalid("is not over these bytes: the component or the signature was changed"),
+        match file {
+            SignatureFile::Missing => Signature::Missing,
+            SignatureFile::Unreadable(reason) => Signature::invalid(reason),
+            SignatureFile::Text(text) => Signature::check(&self.keys, bytes, text),
         }
     }
 

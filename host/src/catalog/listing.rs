@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::StreamExt;
 
 use super::{
-    BackupId, CatalogError, DATA_PREFIX, Entry, Manifest, PIN_FORMAT, Pin, READERS, RECORD_FORMAT, Record,
-    manifest, read_document,
+    BackupId, CatalogError, DATA_PREFIX, Entry, FIRST_EDITION, PIN_FORMAT, Pin, READERS, RECORD_FORMAT,
+    ReadManifest, Record, newest_edition, read_document, seal,
 };
 use crate::store::{self, ObjectInfo, ObjectPath, Store};
 
@@ -25,35 +25,63 @@ pub struct Listing {
 }
 
 /// What an object is, by its name.
-enum Role {
-    Manifest(BackupId),
+pub(super) enum Role {
+    /// This edition of the manifest of this backup.
+    Manifest(BackupId, u32),
     /// Lies beside the manifest of this backup.
     Beside(BackupId),
     Data,
 }
 
-fn role(path: &ObjectPath) -> Option<Role> {
+pub(super) fn role(path: &ObjectPath) -> Option<Role> {
     let mut segments = path.as_str().splitn(3, '/');
     let (Some(folder), Some(second)) = (segments.next(), segments.next()) else { return None };
     match (folder, segments.next()) {
-        ("backups", Some("manifest.json")) => Some(Role::Manifest(second.parse().ok()?)),
-        ("backups" | "records" | "pins", Some(_)) => Some(Role::Beside(second.parse().ok()?)),
+        ("backups" | "records" | "pins", Some(name)) => {
+            let id = second.parse().ok()?;
+            Some(match edition_of(name).filter(|_| folder == "backups") {
+                Some(edition) => Role::Manifest(id, edition),
+                None => Role::Beside(id),
+            })
+        }
         ("data", None) => Some(Role::Data),
         _ => None,
     }
 }
 
-/// The ids of the backups in a store: their names alone, nothing is read.
-pub async fn ids(store: &dyn Store) -> Result<BTreeSet<BackupId>, CatalogError> {
-    let backups = store::list_all(store, "backups/").await?;
-    Ok(backups.iter().filter_map(committed_id).collect())
+/// `manifest.json`, `manifest-2.json`: the number of the edition. One edition, one name.
+fn edition_of(name: &str) -> Option<u32> {
+    let number = name.strip_prefix("manifest")?.strip_suffix(".json")?;
+    if number.is_empty() {
+        return Some(FIRST_EDITION);
+    }
+    let edition: u32 = number.strip_prefix('-')?.parse().ok()?;
+    (edition > FIRST_EDITION && number == format!("-{edition}")).then_some(edition)
 }
 
-fn committed_id(object: &ObjectInfo) -> Option<BackupId> {
-    match role(&object.path) {
-        Some(Role::Manifest(id)) => Some(id),
-        _ => None,
+/// The editions of the manifest of each backup there is.
+pub type Editions = BTreeMap<BackupId, BTreeSet<u32>>;
+
+/// The editions among these objects. Without the first there is no backup.
+pub(super) fn editions_in(objects: &[ObjectInfo]) -> Editions {
+    let mut editions = Editions::new();
+    for object in objects {
+        if let Some(Role::Manifest(id, edition)) = role(&object.path) {
+            editions.entry(id).or_default().insert(edition);
+        }
     }
+    editions.retain(|_, editions| editions.contains(&FIRST_EDITION));
+    editions
+}
+
+/// The backups in a store and the editions of each: names alone, nothing is read.
+pub async fn editions(store: &dyn Store) -> Result<Editions, CatalogError> {
+    Ok(editions_in(&store::list_all(store, "backups/").await?))
+}
+
+/// The ids of the backups in a store: their names alone, nothing is read.
+pub async fn ids(store: &dyn Store) -> Result<BTreeSet<BackupId>, CatalogError> {
+    Ok(editions(store).await?.into_keys().collect())
 }
 
 /// Every backup in a store.
@@ -64,20 +92,24 @@ pub async fn list(store: &dyn Store) -> Result<Listing, CatalogError> {
     let (records, pins) =
         futures::try_join!(store::list_all(store, "records/"), store::list_all(store, "pins/"))?;
     let backups = store::list_all(store, "backups/").await?;
-    let committed: BTreeSet<BackupId> = backups.iter().filter_map(committed_id).collect();
+    let editions = editions_in(&backups);
+    let committed: BTreeSet<BackupId> = editions.keys().cloned().collect();
 
     let mut listing = Listing::default();
     let mut records_of =
         read_beside::<Record>(store, &records, RECORD_FORMAT, &committed, &mut listing).await;
     let mut pins_of = read_beside::<Pin>(store, &pins, PIN_FORMAT, &committed, &mut listing).await;
-    let manifests: Vec<Result<Option<Manifest>, CatalogError>> = futures::stream::iter(committed.clone())
-        .map(|id| async move { manifest(store, &id).await })
+    let manifests: Vec<(ReadManifest, Vec<CatalogError>)> = futures::stream::iter(editions)
+        .map(|(id, editions)| async move { newest_edition(store, &id, &editions).await })
         .buffered(READERS)
         .collect()
         .await;
     let mut named: BTreeSet<ObjectPath> = BTreeSet::new();
     let mut all_read = true;
-    for read in manifests {
+    for (read, refused) in manifests {
+        // What a refused one names may be needed: by whoever finds out that it was right after all.
+        all_read &= refused.is_empty();
+        listing.unreadable.extend(refused);
         match read {
             Ok(Some(manifest)) => {
                 named.insert(manifest.stored.path.clone());
@@ -93,11 +125,18 @@ pub async fn list(store: &dyn Store) -> Result<Listing, CatalogError> {
             }
         }
     }
+    let names: BTreeSet<ObjectPath> = backups.iter().map(|object| object.path.clone()).collect();
     others.extend(records);
     others.extend(pins);
     others.extend(backups);
     let is_orphan = |object: &ObjectInfo| match role(&object.path) {
-        Some(Role::Beside(id)) if !committed.contains(&id) => all_read && !named.contains(&object.path),
+        Some(Role::Beside(id)) if committed.contains(&id) => {
+            seal::signed_document(&object.path).is_some_and(|document| !names.contains(&document))
+        }
+        // Also an edition without the first.
+        Some(Role::Beside(id) | Role::Manifest(id, _)) if !committed.contains(&id) => {
+            all_read && !named.contains(&object.path)
+        }
         Some(Role::Data) => all_read && !named.contains(&object.path),
         _ => false,
     };

@@ -13,6 +13,8 @@ use crate::store::ObjectPath;
 
 /// The format written here.
 pub const MANIFEST_FORMAT: &str = "holdfast-manifest/1";
+/// The edition that a backup's own run writes.
+pub const FIRST_EDITION: u32 = 1;
 
 /// Which cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,9 @@ pub struct Manifest {
     pub format: String,
     /// The backup's id.
     pub id: BackupId,
+    /// Which edition this is: 1 by the run that made the backup, one more each time that it was packed anew.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub edition: u32,
     /// The release that wrote it.
     pub holdfast_version: String,
     /// Which cluster.
@@ -100,4 +105,13 @@ pub struct Manifest {
     pub preflight: Vec<PreflightFinding>,
     /// The stages of the run, up to the commit.
     pub stages: Vec<Stage>,
+}
+
+fn first() -> u32 {
+    FIRST_EDITION
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_first(edition: &u32) -> bool {
+    *edition == FIRST_EDITION
 }

@@ -4,7 +4,7 @@
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use super::{CatalogError, Manifest, beside, manifest_path};
+use super::{BackupId, CatalogError, Manifest, beside, manifest, manifest_path, seal};
 use crate::store::{self, ObjectPath, Store, StoreError};
 
 /// Objects removed side by side.
@@ -47,4 +47,23 @@ pub async fn locked_until(store: &dyn Store, manifest: &Manifest) -> Result<Opti
     let (id, data) = (manifest_path(&manifest.id), &manifest.stored.path);
     let (manifest, data) = futures::try_join!(store.head(&id), store.head(data))?;
     Ok([manifest, data].into_iter().flatten().filter_map(|info| info.locked_until).max())
+}
+
+/// Removes the data of a run that did not commit it, and the signatures of manifests that would have named it. Refuses, and
+/// says false, when the run's backup is there and names this data: then it was committed after all.
+pub async fn remove_uncommitted(
+    store: &dyn Store,
+    data: &ObjectPath,
+    backup: Option<&BackupId>,
+) -> Result<bool, CatalogError> {
+    if let Some(id) = backup {
+        if manifest(store, id).await?.is_some_and(|manifest| manifest.stored.path == *data) {
+            return Ok(false);
+        }
+        for signature in seal::signatures_for(store, id, data).await? {
+            store.delete(&signature).await?;
+        }
+    }
+    store.delete(data).await?;
+    Ok(true)
 }

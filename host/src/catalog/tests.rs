@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 
-use super::testing::{Repository, record, repository, sample};
+use super::testing::{Repository, commit_plain, record, repository, sample};
 use super::*;
 use crate::store::{DirectoryStore, body};
 
@@ -23,7 +23,7 @@ async fn a_backup_exists_when_its_manifest_does() {
     let before = list(&store).await.unwrap();
     assert!(before.entries.is_empty());
     assert_eq!(before.orphans[0].path, manifest.stored.path);
-    commit(&store, &manifest).await.unwrap();
+    commit_plain(&store, &manifest).await.unwrap();
     let after = list(&store).await.unwrap();
     assert_eq!(after.entries.len(), 1);
     assert!(after.orphans.is_empty() && after.unreadable.is_empty());
@@ -37,7 +37,7 @@ async fn a_backup_exists_when_its_manifest_does() {
 async fn entries_come_in_order_with_their_records() {
     let Repository { store, directory: _directory } = repository();
     for id in ["20261121T040000Z-9", "20261121T030000Z-1000", "20261121T030000Z-999"] {
-        commit(&store, &sample(id)).await.unwrap();
+        commit_plain(&store, &sample(id)).await.unwrap();
     }
     add_record(&store, &record("20261121T040000Z-9", 5, etcd_snapshot::Outcome::Failed)).await.unwrap();
     add_record(&store, &record("20261121T040000Z-9", 3, etcd_snapshot::Outcome::Passed)).await.unwrap();
@@ -52,7 +52,7 @@ async fn entries_come_in_order_with_their_records() {
 async fn records_of_one_second_keep_their_order() {
     let Repository { store, directory: _directory } = repository();
     let id = "20261121T040000Z-9";
-    commit(&store, &sample(id)).await.unwrap();
+    commit_plain(&store, &sample(id)).await.unwrap();
     // Session ids are random: were it not for the milliseconds, some of these would come out of order.
     for millisecond in 0..20 {
         let mut record = record(id, 0, etcd_snapshot::Outcome::Passed);
@@ -76,7 +76,7 @@ async fn records_of_one_second_keep_their_order() {
 async fn one_bad_document_does_not_hide_the_good() {
     let Repository { store, directory } = repository();
     for id in ["20261121T030000Z-1", "20261121T030000Z-2", "20261121T030000Z-3", "20261121T030000Z-4"] {
-        commit(&store, &sample(id)).await.unwrap();
+        commit_plain(&store, &sample(id)).await.unwrap();
     }
     let manifest = |id: &str| directory.path().join(format!("backups/20261121T030000Z-{id}/manifest.json"));
     fs::write(manifest("1"), b"{ torn").unwrap();
@@ -106,7 +106,7 @@ async fn what_is_unfinished_is_taken_away_and_nothing_else() {
     let committed = sample("20261121T030000Z-51");
     let data = ObjectPath::new("data/20261121T030000Z-00000000000000aa.db.zst.age").unwrap();
     put(&store, data.as_str(), b"data").await;
-    commit(&store, &committed).await.unwrap();
+    commit_plain(&store, &committed).await.unwrap();
     // Another run took the id: its manifest names data of its own.
     assert!(remove_uncommitted(&store, &data, Some(&committed.id)).await.unwrap());
     assert!(!directory.path().join("data").exists());
@@ -119,7 +119,7 @@ async fn data_is_no_orphan_while_a_manifest_that_may_name_it_cannot_be_read() {
     let Repository { store, directory } = repository();
     let manifest = sample("20261121T030000Z-1");
     put(&store, manifest.stored.path.as_str(), b"data").await;
-    commit(&store, &manifest).await.unwrap();
+    commit_plain(&store, &manifest).await.unwrap();
     fs::write(directory.path().join("backups/20261121T030000Z-1/manifest.json"), b"{ torn").unwrap();
     let listing = list(&store).await.unwrap();
     assert!(listing.orphans.is_empty() && listing.unreadable.len() == 1);

@@ -67,7 +67,7 @@ async fn damage_in_storage_and_at_creation_are_told_apart() {
     let (mut wrong, bytes) = packed("20260105T000000Z-5", &pack::Options::default());
     wrong.plain.sha256 = "0".repeat(64);
     repository.put(wrong.stored.path.as_str(), &bytes).await;
-    catalog::commit(&repository.store, &wrong).await.unwrap();
+    catalog::testing::commit_plain(&repository.store, &wrong).await.unwrap();
 
     let checked = look_at(&repository, Reading::All).await;
     assert_eq!(checked.outcome(), Outcome::Failed);
@@ -144,7 +144,7 @@ async fn without_the_identity_the_stored_bytes_are_compared() {
     let mut manifest = manifest;
     manifest.pack.encryption = "age".to_owned();
     repository.put(manifest.stored.path.as_str(), &bytes).await;
-    catalog::commit(&repository.store, &manifest).await.unwrap();
+    catalog::testing::commit_plain(&repository.store, &manifest).await.unwrap();
     let named = crate::pipeline::named("local", std::sync::Arc::new(repository.store.clone()));
     for (identities, unpacked) in [(vec![], 0), (vec![pack::new_identity()], 0), (vec![identity], 1)] {
         let order = Order {
@@ -172,7 +172,7 @@ async fn what_damaged_backups_share_is_told() {
         let (mut manifest, bytes) = packed(id, &pack::Options::default());
         manifest.member_id = if index < 2 { "aa".to_owned() } else { "bb".to_owned() };
         repository.put(manifest.stored.path.as_str(), &bytes).await;
-        catalog::commit(&repository.store, &manifest).await.unwrap();
+        catalog::testing::commit_plain(&repository.store, &manifest).await.unwrap();
     }
     flip(&repository, IDS[0]).await;
     flip(&repository, IDS[1]).await;

@@ -121,6 +121,7 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
                 crate::restore::against::AgainstError,
                 crate::schedule::ScheduleError,
                 crate::secret::SecretError,
+                crate::signing::SigningError,
                 crate::source::SourceError,
                 etcd_snapshot::restore::PlanError,
                 holdfast_runtime::StartError,

@@ -1,4 +1,4 @@
-//! `holdfast key generate`: a key that backups are encrypted to.
+//! `holdfast key`: keys that backups are encrypted to, and signed with.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use super::Context;
 use super::failure::FailureExt;
+use super::plugin::keygen;
+use super::plugin::sign::PasswordArgs;
 use crate::{atomic, pack};
 
 /// Make keys
@@ -24,6 +26,29 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
     Generate(GenerateArgs),
+    Signing(SigningArgs),
+}
+
+/// Make a pair of keys to sign backups with
+///
+/// Writes the secret key to FILE and the public key to FILE.pub, both as `minisign -G` does, and prints the configuration. The agent
+/// that makes backups needs the secret key; whoever lists, verifies or restores needs the public one alone. A file that is
+/// there is never replaced.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  holdfast key signing /etc/holdfast/signing.key --no-password
+  holdfast key signing signing.key --password-file password.txt
+  minisign -V -p signing.key.pub -m manifest.json        checks a backup's signature without Holdfast")]
+pub struct SigningArgs {
+    /// Where the secret key is written
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub password: PasswordArgs,
+    /// Do not encrypt the secret key: whoever can read the file can sign
+    #[arg(long, conflicts_with = "password_file")]
+    pub no_password: bool,
 }
 
 /// Make an age identity, and print its recipient
@@ -54,7 +79,29 @@ struct Generated {
 /// Runs the command.
 #[expect(clippy::unused_async, reason = "all commands are called alike")]
 pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    let KeyCommand::Generate(GenerateArgs { file }) = &args.command;
+    match &args.command {
+        KeyCommand::Generate(args) => generate(args, context),
+        KeyCommand::Signing(args) => signing(args, context),
+    }
+}
+
+fn signing(args: &SigningArgs, context: &Context) -> Result<ExitCode> {
+    let made = keygen::make(&args.file, &args.password, args.no_password)?;
+    let file = std::path::absolute(&args.file).unwrap_or_else(|_| args.file.clone());
+    context.printer.show(&made, |printer| {
+        printer.note(format_args!("the secret key is in `{}`", made.secret_key_file));
+        printer.line(format_args!("[signing]\nkey_file = {:?}", file.display().to_string()));
+        if let Some(password) = &args.password.password_file {
+            let password = std::path::absolute(password).unwrap_or_else(|_| password.clone());
+            printer.line(format_args!("password_file = {:?}", password.display().to_string()));
+        }
+        printer.line(format_args!("\n[trust]\nkeys = [\"{}\"]", made.public_key));
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn generate(args: &GenerateArgs, context: &Context) -> Result<ExitCode> {
+    let GenerateArgs { file } = args;
     let identity = pack::new_identity();
     let recipient = identity.recipient();
     let written = atomic::create_file(file).and_then(|mut target| {

@@ -23,7 +23,8 @@ use crate::units;
 /// List the backups in the stores
 ///
 /// Newest first: when it was made, at which revision, how large it is, and what its latest proof said. What cannot be read is told
-/// on standard error, and at the end of the JSON as entries with an `error`; the exit code is 2 then.
+/// on standard error, and at the end of the JSON as entries with an `error`; the exit code is 2 then. With `keys` in [trust], what none
+/// of them has signed is REFUSED (in JSON `refused`), as it is by every other command.
 ///
 /// What was read of a bucket's manifests and proofs is remembered in `backup.scratch`, and read again only where the bucket lists
 /// another object than then. Only this command goes by it.
@@ -126,6 +127,9 @@ struct Unreadable {
     /// The object; none for a store.
     #[serde(skip_serializing_if = "Option::is_none")]
     object: Option<String>,
+    /// Whether it was read, and is not trusted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    refused: bool,
     error: String,
 }
 
@@ -137,6 +141,7 @@ impl Unreadable {
             id: id.and_then(|id| id.parse::<BackupId>().ok()).map(|id| id.to_string()),
             stores: vec![named.name.clone()],
             object: error.object().map(str::to_owned),
+            refused: matches!(error, CatalogError::Untrusted { .. } | CatalogError::Misplaced { .. }),
             error: with_causes(error),
         }
     }
@@ -154,10 +159,13 @@ async fn listed(
     let store = named.store.as_ref();
     // A file is read as fast where it lies.
     let is_remote = matches!(config.stores.get(&named.name), Some(StoreConfig::S3(_)));
-    let listing = if is_remote && !no_cache {
+    let bare = agent::any_stores(config, std::slice::from_ref(&named.name)).pop();
+    let listing = if let Some(bare) = bare.filter(|_| is_remote && !no_cache) {
         let directory = config.backup.scratch.join(CACHE_DIRECTORY);
-        let cached = CachedStore::open(Arc::clone(&named.store), &directory);
-        let listing = catalog::list(&cached).await?;
+        let cached = Arc::new(CachedStore::open(Arc::clone(&bare.store), &directory));
+        // Trust comes after memory: what is remembered is judged by the keys of today.
+        let guarded = agent::guarded(config, NamedStore { store: cached.clone(), ..bare });
+        let listing = catalog::list(guarded.store.as_ref()).await?;
         cached.save();
         tracing::debug!(store = named.name, read = cached.read(), "what else is there was remembered");
         listing
@@ -200,6 +208,14 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             }
         };
         readable = true;
+        if let Err(error) = known_stores::refuse_rolled_back(named, &listing) {
+            context.printer.warn(format_args!("store `{}`: {error}", named.name));
+            if let Some(hint) = error.hint() {
+                context.printer.message(format_args!("hint: {hint}"));
+            }
+            in_doubt = true;
+            unreadable.push(Unreadable::new(named, &error));
+        }
         for error in &listing.unreadable {
             context.printer.warn(format_args!(
                 "passed over in store `{}`: {}",
@@ -235,7 +251,17 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         ];
         let mut table = Table::new(columns);
         for item in &items {
-            let Item::Backup(row) = item else { continue };
+            let row = match item {
+                Item::Backup(row) => row,
+                Item::Unreadable(Unreadable { id: Some(id), stores, refused: true, .. }) => {
+                    let [time, revision, keys, size, stored] = ["-"; 5].map(str::to_owned);
+                    let stores = stores.join(",");
+                    let cells = [id.clone(), time, revision, keys, size, stored, stores];
+                    table.row(cells.into_iter().chain(["REFUSED".to_owned()]));
+                    continue;
+                }
+                Item::Unreadable(_) => continue,
+            };
             let proof = match (row.proof, row.proved_at) {
                 (Some(outcome), Some(time)) => {
                     let by = row.proved_by.as_deref().unwrap_or_default();
@@ -300,17 +326,21 @@ fn proved_by(record: &Record) -> String {
 }
 
 /// The stores that a command looks in: the one named, or all.
-pub(super) fn selected_stores(config: &crate::config::Config, name: Option<&str>) -> Result<Vec<NamedStore>> {
+pub(super) fn selected_stores(config: &Config, name: Option<&str>) -> Result<Vec<NamedStore>> {
+    Ok(agent::stores(config, &names_of(config, name)?))
+}
+
+/// The names of these.
+pub(super) fn names_of(config: &Config, name: Option<&str>) -> Result<Vec<String>> {
     // Those that backups go to come first: they are what a restore reads.
     let others = config.stores.keys().filter(|name| !config.backup.stores.contains(name));
     let all = config.backup.stores.iter().chain(others);
     let names: Vec<String> = all.filter(|known| name.is_none_or(|name| name == *known)).cloned().collect();
-    let stores = agent::stores(config, &names);
-    if stores.is_empty() {
+    if names.is_empty() {
         let known: Vec<&str> = config.stores.keys().map(String::as_str).collect();
         let missing: Result<()> =
             Err(anyhow!("there is no store `{}` in the configuration", name.unwrap_or_default()));
         missing.hint(format!("it has: {}", known.join(", ")))?;
     }
-    Ok(stores)
+    Ok(names)
 }

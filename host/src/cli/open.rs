@@ -181,7 +181,7 @@ pub(super) async fn unless_stopped<T>(
     }
 }
 
-/// Finds the backup that is meant. What `latest` had to pass over is told: another backup than the newest is looked at.
+/// Finds the backup that is meant. What had to be passed over is told: another backup, or copy, than the one meant may be looked at.
 pub(super) async fn find(stores: &[NamedStore], target: &Target, context: &Context) -> Result<Found> {
     let found = match target {
         Target::Id(id) => source::find(stores, &id.parse::<BackupId>()?).await,
@@ -193,7 +193,7 @@ pub(super) async fn find(stores: &[NamedStore], target: &Target, context: &Conte
     say_how_far(target, &found, context);
     for passed_over in &found.passed_over {
         context.printer.warn(format_args!(
-            "`latest` is `{}` in store `{}`, as far as can be read; passed over: {passed_over}",
+            "`{target}` is `{}` in store `{}`, as far as can be read; passed over: {passed_over}",
             found.entry.manifest.id, found.named.name
         ));
     }

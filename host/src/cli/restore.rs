@@ -26,7 +26,7 @@ use crate::restore::bump::{self, Bump, Choice};
 use crate::restore::room::{self, Place, Sizes, Source};
 use crate::restore::{self, Permissions, RestoreFailure};
 use crate::session::SessionId;
-use crate::source::Found;
+use crate::source::{self, Found};
 
 /// Restore a backup, or a snapshot file, into new etcd data directories
 ///

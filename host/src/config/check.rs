@@ -16,9 +16,10 @@ use jiff::tz::TimeZone;
 use super::diagnostic::{Diagnostic, Span};
 use super::raw::{self, Fields, Spanned};
 use super::{
-    BackupConfig, Chain, ClusterConfig, Login, OnError, PluginConfig, PluginsConfig, Retention, Step,
-    StepKind, StoreConfig,
+    BackupConfig, Chain, ClusterConfig, Login, OnError, PluginConfig, PluginsConfig, Retention,
+    SigningConfig, Step, StepKind, StoreConfig,
 };
+use crate::catalog;
 use crate::etcd;
 use crate::pack;
 use crate::pipeline::Require;
@@ -34,6 +35,8 @@ pub(super) struct Parts {
     pub(super) backup: BackupConfig,
     pub(super) retention: Retention,
     pub(super) decrypt: Vec<PathBuf>,
+    pub(super) signing: Option<SigningConfig>,
+    pub(super) trust: Option<catalog::Trust>,
     pub(super) store_timeouts: BTreeMap<String, Duration>,
     pub(super) stores: BTreeMap<String, StoreConfig>,
     pub(super) chains: BTreeMap<String, Chain>,
@@ -75,6 +78,9 @@ pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagno
     }
     let decrypt = fields.fields("decrypt").and_then(|mut decrypt| decrypt.value.texts("identity_files"));
     let decrypt = decrypt.map(|files| check.paths(files)).unwrap_or_default();
+    let signing = fields.fields("signing").and_then(|signing| check.signing(signing.value));
+    let cluster_name = cluster.as_ref().map(|cluster| cluster.name.clone());
+    let trust = fields.fields("trust").and_then(|trust| check.trusted(trust.value, cluster_name));
     let secrets = check.secrets;
     Some(Parts {
         secrets,
@@ -83,6 +89,8 @@ pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagno
         backup: backup?,
         retention,
         decrypt,
+        signing,
+        trust,
         store_timeouts,
         stores,
         chains,
@@ -255,13 +263,6 @@ impl Check<'_> {
         let places =
             ["password_file", "password_env"].map(|key| (key, fields.gives(key), fields.span_of(key)));
         let given: Vec<_> = places.iter().filter(|(_, given, _)| *given).collect();
-        if let [_, (_, _, span)] = given[..] {
-            self.tell(
-                Diagnostic::error("both `password_file` and `password_env` are given")
-                    .at(span.clone())
-                    .hint("keep one of them"),
-            );
-        }
         if let [(key, _, span), ..] = given[..]
             && !fields.gives("username")
         {
@@ -281,19 +282,44 @@ impl Check<'_> {
                     .hint("add `password_file = \"/etc/holdfast/etcd-password\"`, or `password_env = \"ETCD_PASSWORD\"`"),
             );
         }
-        let file = fields.text("password_file").map(|path| SecretSource::File(self.path(path)));
-        let password = file.or_else(|| {
-            let name = fields.text("password_env")?;
-            if name.value.contains('=') {
-                self.tell(
-                    Diagnostic::error("`password_env` is not the name of an environment variable")
-                        .at(name.span)
-                        .hint("give its name, not its value"),
-                );
-            }
-            Some(SecretSource::Env(name.value))
-        });
+        let password = self.secret(fields, "password_file", "password_env");
         Some(Login { username: username?.value, password: password? })
+    }
+
+    fn signing(&mut self, mut fields: Fields) -> Option<SigningConfig> {
+        if !fields.gives("key_file") && !fields.gives("key_env") && !fields.has_unknown {
+            self.tell(Diagnostic::error("`signing` has no key").at(fields.span.clone()).hint(
+                "add `key_file = \"/etc/holdfast/signing.key\"`; `holdfast key signing FILE` makes one",
+            ));
+        }
+        let key = self.secret(&mut fields, "key_file", "key_env");
+        let password = self.secret(&mut fields, "password_file", "password_env");
+        Some(SigningConfig { key: key?, password })
+    }
+
+    /// `[trust]`. None without keys: then any backup counts.
+    fn trusted(&mut self, mut fields: Fields, cluster: Option<String>) -> Option<catalog::Trust> {
+        let keys = self.public_keys("trust.keys", fields.texts("keys")?);
+        let mut clusters: Vec<String> =
+            fields.texts("clusters")?.value.into_iter().map(|name| name.value).collect();
+        clusters.extend(cluster);
+        (!keys.is_empty()).then_some(catalog::Trust { keys, clusters })
+    }
+
+    /// Those that are keys; what is none is told of.
+    fn public_keys(&mut self, place: &str, texts: Spanned<Vec<Spanned<String>>>) -> Vec<TrustedKey> {
+        let mut keys = Vec::new();
+        for text in texts.value {
+            match TrustedKey::parse(&text.value) {
+                Ok(key) => keys.push(key),
+                Err(error) => self.tell(
+                    Diagnostic::error(format!("an entry of `{place}` {error}"))
+                        .at(text.span)
+                        .hint(error.hint()),
+                ),
+            }
+        }
+        keys
     }
 
     fn backup(
@@ -599,21 +625,10 @@ impl Check<'_> {
 
     fn trust(&mut self, fields: &mut Fields) -> Option<TrustPolicy> {
         let mode = fields.text("trust")?;
-        let mut keys = Vec::new();
-        let mut wrong = false;
-        for text in fields.texts("trusted_keys")?.value {
-            match TrustedKey::parse(&text.value) {
-                Ok(key) => keys.push(key),
-                Err(error) => {
-                    wrong = true;
-                    self.tell(
-                        Diagnostic::error(format!("an entry of `plugins.trusted_keys` {error}"))
-                            .at(text.span)
-                            .hint(error.hint()),
-                    );
-                }
-            }
-        }
+        let texts = fields.texts("trusted_keys")?;
+        let given = texts.value.len();
+        let keys = self.public_keys("plugins.trusted_keys", texts);
+        let wrong = keys.len() < given;
         let policy = TrustPolicy {
             mode: match mode.value.as_str() {
                 "pinned" => Trust::Pinned,

@@ -102,6 +102,8 @@ pub(super) static ROOT: Table = table(
         key("backup", Kind::Table(&BACKUP), Required("{}"), ""),
         key("retention", Kind::Table(&RETENTION), Optional("{}"), ""),
         key("decrypt", Kind::Table(&DECRYPT), Default("{}"), ""),
+        key("signing", Kind::Table(&SIGNING), Optional("{}"), ""),
+        key("trust", Kind::Table(&TRUST), Default("{}"), ""),
         key("store", Named(&STORE), Required("{}"), ""),
         key("chain", Named(&CHAIN), Default("{}"), ""),
         key("secret", Named(&SECRET), Default("{}"), ""),
@@ -390,6 +392,65 @@ static DECRYPT: Table = table(
         "Files with age identities (secret keys, from `age-keygen`), readable by this user only.",
     )],
 );
+
+static SIGNING: Table = Table {
+    doc: "What signs each backup's manifest: a secret key of minisign, from `holdfast key signing FILE` or `minisign -G`.\n\
+          `minisign -V` verifies it. Without this table backups are not signed.",
+    keys: &[
+        key(
+            "key_file",
+            Path,
+            Optional("\"/etc/holdfast/signing.key\""),
+            "The file with the key, readable by this user only.",
+        ),
+        key(
+            "key_env",
+            Text,
+            Instead("\"HOLDFAST_SIGNING_KEY\""),
+            "The environment variable that holds what is in that file.",
+        ),
+        key(
+            "password_file",
+            Path,
+            Optional("\"/etc/holdfast/signing-password\""),
+            "The file that holds the key's password, when it has one.",
+        ),
+        key(
+            "password_env",
+            Text,
+            Instead("\"HOLDFAST_SIGNING_PASSWORD\""),
+            "The environment variable that holds it.",
+        ),
+    ],
+    mistaken: &[
+        ("key", "the configuration holds no secrets: name a `key_file` or a `key_env`"),
+        ("password", "the configuration holds no secrets: name a `password_file` or a `password_env`"),
+        ("trusted_keys", "public keys stand in [trust]: `keys = [\"RW…\"]`"),
+    ],
+};
+
+static TRUST: Table = Table {
+    doc: "Whose backups count. With keys here, a backup whose manifest none of them has signed is refused by every command, and\n\
+          is never taken for the latest; and a store that lost its newest backup since this machine last saw it is told.",
+    keys: &[
+        key(
+            "keys",
+            Texts,
+            Default("[]"),
+            "Public keys of minisign (`RW…`). With none, any backup counts, signed or not.",
+        ),
+        key(
+            "clusters",
+            Texts,
+            Default("[]"),
+            "Names of clusters whose backups count besides those of `cluster.name`: its names of earlier.",
+        ),
+    ],
+    mistaken: &[
+        ("trusted_keys", "did you mean `keys`?"),
+        ("key", "did you mean `keys`? It is an array: `keys = [\"RW…\"]`"),
+    ],
+};
 
 static STORE: Table = Table {
     doc: "A place that keeps backups. The name is yours; the kind of store is the table within.",

@@ -17,6 +17,7 @@ use super::{Config, StoreConfig, read_recipients};
 use crate::etcd::Cluster;
 use crate::pack;
 use crate::secret::SecretSource;
+use crate::signing::SigningError;
 use crate::store::s3::{self, Credentials, Encryption};
 use crate::store::{S3Store, Store};
 
@@ -46,6 +47,7 @@ pub async fn probe_files(config: &Config) -> Vec<Diagnostic> {
     }
     keys(config, &mut found);
     plugin_secrets(config, &mut found);
+    signing(config, &mut found);
     folders(config, &mut found);
     found
 }
@@ -183,6 +185,35 @@ fn plugin_secrets(config: &Config, found: &mut Vec<Diagnostic>) {
     if let Some(Err(reason)) = config.plugins.http.ca.as_deref().map(certificates) {
         let message = format!("the authorities for plugins' requests cannot be used: {reason}");
         found.push(Diagnostic::error(message).at(config.source.place("plugins.http_ca")));
+    }
+}
+
+fn signing(config: &Config, found: &mut Vec<Diagnostic>) {
+    let place = |key: &str| config.source.place(&format!("signing.{key}"));
+    match config.signing_key() {
+        Ok(_) => {}
+        Err(SigningError::NoKey) => found.push(
+            Diagnostic::warning("this machine refuses what is not signed, and has no key to sign with: it can make no backup")
+                .at(config.source.place("trust.keys"))
+                .hint("keep it so if backups are only listed, verified and restored here; else give `key_file` in [signing]"),
+        ),
+        Err(error) => {
+            let at = match &error {
+                SigningError::NotTrusted { .. } => config.source.place("trust.keys"),
+                SigningError::Password { .. } => place("password_file").or_else(|| place("password_env")),
+                _ => place("key_file").or_else(|| place("key_env")),
+            };
+            found.push(Diagnostic::error(with_causes(&error)).at(at).maybe_hint(error.hint()));
+        }
+    }
+    let Some(signing) = &config.signing else { return };
+    for (what, key, source) in [
+        ("signing key", "key_file", Some(&signing.key)),
+        ("password file", "password_file", signing.password.as_ref()),
+    ] {
+        if let Some(SecretSource::File(path)) = source {
+            private(what, path, place(key), found);
+        }
     }
 }
 

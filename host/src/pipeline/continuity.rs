@@ -10,6 +10,7 @@ use etcd_snapshot::codes::Code;
 use etcd_snapshot::{Facts, Finding, Member, Outcome, Severity};
 use serde::{Deserialize, Serialize};
 
+use super::known_stores;
 use super::store::{NamedStore, with_causes};
 use crate::catalog::{self, BackupId};
 
@@ -34,6 +35,8 @@ codes! {
     MEMBERS_CHANGED "members-changed" Info "members were added or removed since the backup before";
     MEMBERS_REPLACED "members-replaced" Warning
         "no member is the same as in the backup before, although the cluster is";
+    PREVIOUS_MISSING "previous-missing" Error
+        "the newest backup that this machine knows in a store is gone from it, and it has none newer";
     PREVIOUS_UNREADABLE "previous-unreadable" Warning
         "the manifest of a backup before cannot be read; an older one was compared with, if there is one";
 }
@@ -82,6 +85,11 @@ pub async fn continuity(stores: &[NamedStore], now: State<'_>) -> Continuity {
     for named in stores {
         match catalog::ids(named.store.as_ref()).await {
             Ok(ids) => {
+                let known = known_stores::newest_known(named);
+                if let Some(known) = known.filter(|known| ids.last().is_none_or(|newest| newest < known)) {
+                    let message = format!("backup {known} is gone from store `{}`", named.name);
+                    findings.push(finding(&PREVIOUS_MISSING, message));
+                }
                 ids.into_iter()
                     .filter(|id| id < now.id)
                     .for_each(|id| before.entry(id).or_default().push(named));

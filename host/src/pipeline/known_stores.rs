@@ -2,13 +2,18 @@
 //!
 //! One small file a store in `known/` of the scratch directory, written when a store was first found to be this cluster's.
 //! A store that had a repository and has none any more is not begun anew: most likely what is seen is an empty mount point.
+//!
+//! Where manifests are signed, another small file names the newest backup that this machine knows in the store. Retention never
+//! removes the newest; so a store whose newest is older has lost backups, or an older copy of it stands in its place. What
+//! another machine made meanwhile, and somebody removed before this one looked, cannot be told.
 
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::store::NamedStore;
 use crate::atomic;
-use crate::catalog::{self, CatalogError};
+use crate::catalog::{self, BackupId, CatalogError, Listing};
 use crate::pack::hex;
 use crate::store::Store;
 
@@ -50,4 +55,68 @@ pub fn remember(scratch: &Path, store: &dyn Store) {
     if let Err(error) = written {
         tracing::warn!(path = %marker.display(), %error, "that this store holds backups could not be written down");
     }
+}
+
+/// The file that names the newest backup known in a store.
+fn newest_marker(scratch: &Path, store: &dyn Store) -> PathBuf {
+    marker(scratch, store).with_extension("newest")
+}
+
+/// The newest backup that this machine knows in a store, where manifests are signed.
+pub fn newest_known(named: &NamedStore) -> Option<BackupId> {
+    let marker = newest_marker(named.guard.as_ref()?, named.store.as_ref());
+    std::fs::read_to_string(marker).ok()?.trim().parse().ok()
+}
+
+/// Notes a backup that this machine committed, or read with its signature, when it is newer than what it knew.
+pub fn saw(named: &NamedStore, backup: &BackupId) {
+    let Some(scratch) = &named.guard else { return };
+    if newest_known(named).is_some_and(|known| known >= *backup) {
+        return;
+    }
+    let marker = newest_marker(scratch, named.store.as_ref());
+    let written = atomic::create_directory(atomic::parent(&marker))
+        .and_then(|()| atomic::write(&marker, format!("{backup}\n").as_bytes()));
+    if let Err(error) = written {
+        // Who may only read does not note what was seen, and is no worse off than before.
+        tracing::debug!(path = %marker.display(), %error, "the newest backup could not be noted");
+    }
+}
+
+/// Refuses a store whose newest backup is older than one that this machine knows there, and notes the newest otherwise. One
+/// that is there and cannot be read has been told of as that.
+///
+/// # Errors
+/// [`CatalogError::RolledBack`].
+pub fn refuse_rolled_back(named: &NamedStore, listing: &Listing) -> Result<(), CatalogError> {
+    let newest = listing.entries.last().map(|entry| &entry.manifest.id);
+    judge_newest(named, newest, &listing.unreadable)?;
+    if let Some(newest) = newest {
+        saw(named, newest);
+    }
+    Ok(())
+}
+
+/// The same for who did not read them all: the newest there, and what could not be read. Notes nothing.
+///
+/// # Errors
+/// [`CatalogError::RolledBack`].
+pub fn judge_newest(
+    named: &NamedStore,
+    newest: Option<&BackupId>,
+    unreadable: &[CatalogError],
+) -> Result<(), CatalogError> {
+    let Some(known) = newest_known(named) else { return Ok(()) };
+    let folder = format!("backups/{known}/");
+    let is_there =
+        unreadable.iter().any(|error| error.object().is_some_and(|object| object.starts_with(&folder)));
+    if is_there || newest.is_some_and(|newest| *newest >= known) {
+        return Ok(());
+    }
+    Err(CatalogError::RolledBack {
+        store: named.store.describe(),
+        newest: newest.map_or_else(|| "none".to_owned(), ToString::to_string),
+        known: Box::new(known),
+        marker: newest_marker(named.guard.as_deref().unwrap_or(Path::new("")), named.store.as_ref()),
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::fetch::Fetched;
 use super::growing::{BrokenOff, Follower, FollowingReader};
 use super::{BackupError, SharedSession, StoreResult};
 use crate::bridge::{self, ChunkWriter, Outlet};
-use crate::catalog::{self, BackupId, CatalogError, Manifest, StoredInfo};
+use crate::catalog::{self, BackupId, CatalogError, Sealed, StoredInfo};
 use crate::pack::{self, Packed};
 use crate::progress::Progress;
 use crate::session::Session;
@@ -37,6 +37,9 @@ pub struct NamedStore {
     pub name: String,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// Where this machine notes the newest backup that it knows there, when manifests are signed: without signatures
+    /// anybody may plant a newer one.
+    pub guard: Option<PathBuf>,
 }
 
 /// Why a store missed a backup.
@@ -470,17 +473,18 @@ async fn read_back(store: &dyn Store, path: &ObjectPath, packed: &Packed) -> Res
     })
 }
 
-/// Writes the manifest into each store that holds the object.
+/// Writes the manifest into each store that holds the object, behind its signature when there is one.
 pub async fn commit(
     stores: &[NamedStore],
-    manifest: &Manifest,
+    id: &BackupId,
+    sealed: &Sealed,
     stored: Stored,
     session: &mut Session,
 ) -> Vec<StoreOutcome> {
     let started = session.now();
     let commits = stores.iter().zip(stored.outcomes).map(|(named, (store, held))| async move {
         let committed = match held {
-            Ok(()) => catalog::commit(named.store.as_ref(), manifest).await.map_err(StoreFailure::from),
+            Ok(()) => catalog::commit(named.store.as_ref(), sealed).await.map_err(StoreFailure::from),
             Err(failure) => Err(failure),
         };
         StoreOutcome { store, committed: committed.is_ok(), failure: committed.err() }
@@ -488,12 +492,7 @@ pub async fn commit(
     let outcomes = futures::future::join_all(commits).await;
     let committed = outcomes.iter().filter(|outcome| outcome.committed).count();
     let outcome = if committed == outcomes.len() { Outcome::Passed } else { Outcome::Failed };
-    session.ended(
-        "commit",
-        started,
-        outcome,
-        format!("{} in {committed} of {} stores", manifest.id, outcomes.len()),
-    );
+    session.ended("commit", started, outcome, format!("{id} in {committed} of {} stores", outcomes.len()));
     outcomes
 }
 

@@ -101,7 +101,8 @@ async fn restores(store: &DirectoryStore, id: &BackupId) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("snapshot.db");
     let file = crate::atomic::create_file(&path).unwrap();
-    crate::retrieve::retrieve(store, &manifest, &[], &path, file, &Silent).await.unwrap();
+    let target = crate::retrieve::Target { path: &path, file, lasts: false };
+    crate::retrieve::retrieve(store, &manifest, &[], target, &Silent).await.unwrap();
     let members = Plan::parse_initial_cluster("m1=http://127.0.0.1:2380").unwrap();
     let plan = Plan::new("m1", members, "token", &folder.path().join("member"));
     let restored = restore(&SnapshotFile::open(&path).unwrap(), &plan).unwrap();

@@ -123,7 +123,7 @@ async fn data_that_two_manifests_name_goes_with_the_last() {
     let repository = three_proved().await;
     let mut twin = sample("20260101T000001Z-1");
     twin.stored = repository.manifest(IDS[2]).await.stored;
-    catalog::commit(&repository.store, &twin).await.unwrap();
+    catalog::testing::commit_plain(&repository.store, &twin).await.unwrap();
     prune(&named(&repository), &policy(1), later(), false, &CancellationToken::new()).await;
     assert_eq!(ids(&repository).await, [IDS[2]]);
     repository.reads_back(IDS[2]).await;

@@ -18,7 +18,7 @@ fn path(text: &str) -> ObjectPath {
 ///
 /// # Panics
 /// On the first breach.
-pub(super) async fn check(store: &dyn Store) {
+pub(crate) async fn check(store: &dyn Store) {
     store.probe().await.expect("an empty store can be used");
     an_object_comes_back_whole_and_in_ranges(store).await;
     an_object_is_never_replaced(store).await;

@@ -25,3 +25,4 @@ mod round_trip;
 mod s3;
 mod s3_access;
 mod stores;
+mod trust;

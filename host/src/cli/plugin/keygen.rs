@@ -33,45 +33,51 @@ pub struct Args {
     pub no_password: bool,
 }
 
+/// A pair of keys, as it is told.
 #[derive(Serialize)]
-struct Made {
-    secret_key_file: String,
+pub(in crate::cli) struct Made {
+    pub(in crate::cli) secret_key_file: String,
     public_key_file: String,
-    public_key: String,
+    pub(in crate::cli) public_key: String,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    let mut public_file = args.file.as_os_str().to_owned();
-    public_file.push(".pub");
-    let public_file = PathBuf::from(public_file);
-    for file in [&args.file, &public_file] {
-        if file.exists() {
-            return Err(anyhow::anyhow!("`{}` is there already", file.display()))
-                .hint("name another file; a key that is lost cannot be made again");
-        }
-    }
-    let pair = if args.no_password {
-        KeyPair::generate_unencrypted_keypair()
-    } else {
-        let password = sign::password(&args.password, "Password for the new key: ", true)?;
-        KeyPair::generate_encrypted_keypair(Some(password.expose().to_owned()))
-    };
-    let KeyPair { pk, sk } = pair.context("no key could be made")?;
-    let secret_text = sk.to_box(None).context("no key could be made")?.into_string();
-    write_new(&args.file, &secret_text)?;
-    let public_text = pk.to_box().context("no key could be made")?.into_string();
-    write_new(&public_file, &public_text)?;
-    let made = Made {
-        secret_key_file: args.file.display().to_string(),
-        public_key_file: public_file.display().to_string(),
-        public_key: pk.to_base64(),
-    };
+    let made = make(&args.file, &args.password, args.no_password)?;
     context.printer.show(&made, |printer| {
         printer.note(format_args!("the secret key is in `{}`", made.secret_key_file));
         printer.line(format_args!("[plugins]\ntrust = \"signed\"\ntrusted_keys = [\"{}\"]", made.public_key));
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a pair of keys, each in a new file.
+pub(in crate::cli) fn make(file: &Path, password: &PasswordArgs, no_password: bool) -> Result<Made> {
+    let mut public_file = file.as_os_str().to_owned();
+    public_file.push(".pub");
+    let public_file = PathBuf::from(public_file);
+    for file in [file, &public_file] {
+        if file.exists() {
+            return Err(anyhow::anyhow!("`{}` is there already", file.display()))
+                .hint("name another file; a key that is lost cannot be made again");
+        }
+    }
+    let pair = if no_password {
+        KeyPair::generate_unencrypted_keypair()
+    } else {
+        let password = sign::password(password, "Password for the new key: ", true)?;
+        KeyPair::generate_encrypted_keypair(Some(password.expose().to_owned()))
+    };
+    let KeyPair { pk, sk } = pair.context("no key could be made")?;
+    let secret_text = sk.to_box(None).context("no key could be made")?.into_string();
+    write_new(file, &secret_text)?;
+    let public_text = pk.to_box().context("no key could be made")?.into_string();
+    write_new(&public_file, &public_text)?;
+    Ok(Made {
+        secret_key_file: file.display().to_string(),
+        public_key_file: public_file.display().to_string(),
+        public_key: pk.to_base64(),
+    })
 }
 
 fn write_new(path: &Path, text: &str) -> Result<()> {

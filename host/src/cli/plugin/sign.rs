@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow};
-use base64::Engine as _;
 use minisign::{PublicKey, SecretKey, SecretKeyBox};
 use serde::Serialize;
 
@@ -14,6 +13,7 @@ use super::super::Context;
 use super::super::failure::FailureExt as _;
 use crate::atomic;
 use crate::secret::{Secret, SecretSource};
+use crate::signing::parse_secret_key;
 
 /// Everybody may read a signature, as they may the component: the agent may run as another user.
 const SIGNATURE_MODE: u32 = 0o644;
@@ -82,7 +82,7 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 fn secret_key(args: &Args) -> Result<SecretKey> {
     let shown = args.key.display();
     let text = SecretSource::File(args.key.clone()).read()?;
-    let key = parsed(text.expose())
+    let key = parse_secret_key(text.expose())
         .ok_or_else(|| anyhow!("`{shown}` is not a secret key of minisign"))
         .hint("make one with `holdfast plugin keygen` or `minisign -G`")?;
     if !key.is_encrypted() {
@@ -94,14 +94,6 @@ fn secret_key(args: &Args) -> Result<SecretKey> {
     boxed
         .into_secret_key(Some(password.expose().to_owned()))
         .with_context(|| format!("`{shown}` cannot be unlocked"))
-}
-
-/// The key as it lies in the file. `minisign -W` writes no checksum into one that is not encrypted, so none is asked for here;
-/// what is signed is verified at once with the public half.
-fn parsed(text: &str) -> Option<SecretKey> {
-    let line = text.lines().nth(1)?;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(line.trim()).ok()?;
-    SecretKey::from_bytes(&bytes).ok()
 }
 
 /// The password from the file, or asked for.

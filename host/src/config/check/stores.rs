@@ -201,7 +201,12 @@ impl Check<'_> {
     }
 
     /// The secret that `NAME_file` or `NAME_env` points to.
-    fn secret(&mut self, fields: &mut Fields, file: &'static str, env: &'static str) -> Option<SecretSource> {
+    pub(super) fn secret(
+        &mut self,
+        fields: &mut Fields,
+        file: &'static str,
+        env: &'static str,
+    ) -> Option<SecretSource> {
         if fields.gives(file) && fields.gives(env) {
             self.tell(
                 Diagnostic::error(format!("both `{file}` and `{env}` are given"))

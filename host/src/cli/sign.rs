@@ -1,0 +1,144 @@
+//! `holdfast sign`: signatures for backups that have none of a key that counts.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+use serde::Serialize;
+
+use super::Context;
+use super::failure::FailureExt;
+use super::list::names_of;
+use crate::agent;
+use crate::catalog::{self, BackupId, CatalogError};
+use crate::config::Config;
+use crate::pipeline::single_flight::SingleFlight;
+use crate::pipeline::store::{NamedStore, with_causes};
+use crate::printer::{Align, Table};
+use crate::signing::SigningKey;
+use crate::store::StoreError;
+
+/// Sign backups that are there already
+///
+/// Adds the signature of the key in [signing] to backups that were made before there was one, or that another key has signed: beside
+/// what they have, which stays. You vouch for them: look first that they are what they should be (`holdfast check --read-data`,
+/// `holdfast verify ID`, before `keys` stands in [trust]).
+///
+/// Exits 2 when one could not be signed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\\
+Examples:
+  holdfast sign --all                           after [signing] was added to the configuration
+  holdfast sign 20261121T030000Z-48213
+  holdfast sign --all --store dr")]
+pub struct Args {
+    /// The ids of backups
+    #[arg(value_name = "ID", required_unless_present = "all")]
+    pub backups: Vec<BackupId>,
+    /// Every backup that has no signature of this key
+    #[arg(long, conflicts_with = "backups")]
+    pub all: bool,
+    /// Only in this store
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+}
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Signed {
+    backup: BackupId,
+    store: String,
+    signature: String,
+}
+
+/// Runs the command.
+pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let config = context.config()?;
+    let names = names_of(&config, args.store.as_deref())?;
+    let Some(key) = config.signing_key()? else {
+        return Err(anyhow!("there is no key to sign with"))
+            .hint("give `key_file` in [signing]; `holdfast key signing FILE` makes one");
+    };
+    let _flight = SingleFlight::acquire(&config.backup.scratch)?;
+    let (mut signed, mut failed, mut found) = (Vec::new(), false, false);
+    // Whoever signed them: else nothing that needs a signature could be read.
+    for named in agent::any_stores(&config, &names) {
+        let ids = match ids(args, &named).await {
+            Ok(ids) => ids,
+            Err(error) => {
+                failed = true;
+                context.printer.warn(format_args!("store `{}`: {}", named.name, with_causes(&error)));
+                continue;
+            }
+        };
+        for id in ids {
+            match sign(&config, &named, &id, &key).await {
+                Ok(None) => found = true,
+                Ok(Some(one)) => {
+                    found = true;
+                    signed.push(one);
+                }
+                Err(error) => {
+                    failed = true;
+                    context
+                        .printer
+                        .warn(format_args!("`{id}` in store `{}` was not signed: {error:#}", named.name));
+                }
+            }
+        }
+    }
+    context.printer.show(&signed, |printer| {
+        let mut table =
+            Table::new([("store", Align::Left), ("backup", Align::Left), ("signature", Align::Left)]);
+        for one in &signed {
+            table.row([one.store.clone(), one.backup.to_string(), one.signature.clone()]);
+        }
+        if table.is_empty() {
+            printer.note("nothing lacks a signature of this key");
+        } else {
+            printer.table(&table);
+        }
+    });
+    if !found && !failed && !args.all {
+        return Err(anyhow!("there is no such backup"))
+            .hint("`holdfast list` shows what is there")
+            .answer_is_no();
+    }
+    Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
+}
+
+/// The backups in a store that are asked for.
+async fn ids(args: &Args, named: &NamedStore) -> Result<Vec<BackupId>, CatalogError> {
+    let there = catalog::ids(named.store.as_ref()).await?;
+    Ok(there.into_iter().filter(|id| args.all || args.backups.contains(id)).collect())
+}
+
+/// Signs the edition that counts. None when there is nothing to do.
+async fn sign(
+    config: &Config,
+    named: &NamedStore,
+    id: &BackupId,
+    key: &SigningKey,
+) -> Result<Option<Signed>> {
+    let store = named.store.as_ref();
+    let Some(manifest) = catalog::manifest(store, id).await? else { return Ok(None) };
+    let earlier = config.trust.as_ref().map(|trust| trust.clusters.as_slice()).unwrap_or_default();
+    let cluster = &manifest.cluster.name;
+    if *cluster != config.cluster.name && !earlier.contains(cluster) {
+        return Err(anyhow!("it is of cluster `{cluster}`"))
+            .hint("sign it where that cluster is configured, or name it in `clusters` of [trust]");
+    }
+    if catalog::is_signed_by(store, &manifest, key.public()).await? {
+        return Ok(None);
+    }
+    match catalog::sign(store, &manifest, key).await {
+        Ok(signature) => Ok(Some(Signed {
+            backup: id.clone(),
+            store: named.name.clone(),
+            signature: signature.to_string(),
+        })),
+        Err(CatalogError::Store(StoreError::Exists { path })) => {
+            Err(anyhow!("`{path}` is there, and is no good signature")).hint("remove it, and sign again")
+        }
+        Err(error) => Err(error.into()),
+    }
+}
