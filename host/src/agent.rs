@@ -3,7 +3,7 @@
 mod plugins;
 mod reload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::pipeline::{self, BackupError, Job, Report, verify};
 use crate::progress::Silent;
 use crate::prune;
 use crate::retain::Policy;
-use crate::secret::SecretError;
+use crate::secret::{SecretError, SecretSource};
 use crate::session::Clock;
 use crate::signing::SigningError;
 use crate::store::{DirectoryStore, LimitedStore, S3Store, Store};
@@ -96,14 +96,30 @@ pub fn chains(config: &Config, names: &[String]) -> Vec<Chain> {
     if chains.is_empty() { vec![verify::default_chain()] } else { chains }
 }
 
-/// The identities that read backups: those of the config, then those given by hand.
-pub fn identities(config: Option<&Config>, given: &[PathBuf]) -> Result<Vec<Identity>, UnpackError> {
+/// What reads backups: what is given by hand, and what the config names. The passphrase that writes reads as well.
+pub fn identities(config: Option<&Config>, given: &Keys<'_>) -> Result<Vec<Identity>, UnpackError> {
     let configured = config.map(|config| config.decrypt.as_slice()).unwrap_or_default();
     let mut identities = Vec::new();
-    for path in given.iter().chain(configured) {
+    for path in given.identities.iter().chain(configured) {
         identities.extend(pack::read_identities(path)?);
     }
+    let given = given.passphrase.map(|path| SecretSource::File(path.to_owned()));
+    let configured = config
+        .into_iter()
+        .flat_map(|config| config.passphrases.iter().cloned().chain(config.backup.passphrase().cloned()));
+    for source in given.into_iter().chain(configured) {
+        identities.push(Identity::passphrase(source.read()?));
+    }
     Ok(identities)
+}
+
+/// What opens backups, given by hand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keys<'a> {
+    /// Files with identities.
+    pub identities: &'a [PathBuf],
+    /// A file with a passphrase.
+    pub passphrase: Option<&'a Path>,
 }
 
 /// What a run needs from files beside the config, and did not get.

@@ -31,9 +31,9 @@ use serde::{Deserialize, Serialize};
 
 pub use checkup::{CHECK_FORMAT, Check, Depth, Seen};
 pub use id::BackupId;
-pub use listing::{Editions, Listing, editions, ids, list};
+pub use listing::{Editions, Listing, editions, editions_of, ids, list, next_edition, order_of};
 pub use manifest::{
-    ClusterIdentity, FIRST_EDITION, MANIFEST_FORMAT, Manifest, PackInfo, PlainInfo, StoredInfo,
+    ClusterIdentity, FIRST_EDITION, MANIFEST_FORMAT, Manifest, PackInfo, PlainInfo, Repack, StoredInfo,
 };
 pub use pin::{PIN_FORMAT, Pin, PinAction};
 pub use record::{Measured, RECORD_FORMAT, Record, StepRecord, Trigger, Used};

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::{
     self, BackupId, CHECK_FORMAT, CatalogError, Check, Depth, Entry, Listing, Manifest, Seen, Trigger,
 };
-use crate::pack::{Identity, UnpackError};
+use crate::pack::Identity;
 use crate::pipeline::store::{NamedStore, with_causes};
 use crate::pipeline::{known_stores, verify};
 use crate::progress::Progress;
@@ -311,7 +311,7 @@ async fn look(
     };
     let read = match read {
         // Encrypted to others than those whose identity is here: as if there were none.
-        Err(RetrieveError::Unpack { source: UnpackError::WrongIdentity { .. }, .. }) => {
+        Err(RetrieveError::Unpack { source, .. }) if source.is_missing_key() => {
             retrieve::read_stored(store, manifest, order.progress).await.map(|()| Depth::Stored)
         }
         other => other,

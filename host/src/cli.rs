@@ -20,6 +20,7 @@ mod open;
 pub mod pin;
 pub mod plugin;
 pub mod prune;
+pub mod rekey;
 mod report;
 pub mod restore;
 pub mod show;
@@ -39,6 +40,7 @@ use jiff::Timestamp;
 
 use self::failure::FailureExt;
 use crate::config::Config;
+use crate::pack::{Identity, UnpackError};
 use crate::printer::{Output, Printer};
 use crate::progress::{Progress, Silent, Terminal};
 
@@ -101,6 +103,15 @@ pub struct GlobalArgs {
         help_heading = "Global options"
     )]
     pub config: Option<PathBuf>,
+    /// A file with the passphrase that opens backups, besides those of the configuration
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HOLDFAST_PASSPHRASE_FILE",
+        help_heading = "Global options"
+    )]
+    pub passphrase_file: Option<PathBuf>,
     /// How data is printed on standard output
     #[arg(
         long,
@@ -155,6 +166,7 @@ pub enum Command {
     Keys(keys::Args),
     Diff(diff::Args),
     Prune(prune::Args),
+    Rekey(rekey::Args),
     Pin(pin::PinArgs),
     Unpin(pin::UnpinArgs),
     Sign(sign::Args),
@@ -199,7 +211,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::List(args) => list::run(args, &context).await,
         Command::Show(args) => show::run(args, &context).await,
         Command::Verify(args) => verify::run(args, &context).await,
-        Command::Restore(args) => restore::run(args, &context).await,
+        Command::Restore(args) => Box::pin(restore::run(args, &context)).await,
         Command::Inspect(args) => inspect::run(args, &context).await,
         Command::Check(args) => check::run(args, &context).await,
         Command::Sync(args) => sync::run(args, &context).await,
@@ -207,6 +219,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Keys(args) => keys::run(args, &context).await,
         Command::Diff(args) => diff::run(args, &context).await,
         Command::Prune(args) => prune::run(args, &context).await,
+        Command::Rekey(args) => rekey::run(args, &context).await,
         Command::Pin(args) => pin::pin(args, &context).await,
         Command::Unpin(args) => pin::unpin(args, &context).await,
         Command::Sign(args) => sign::run(args, &context).await,
@@ -231,6 +244,8 @@ pub struct Context {
     pub config_path: PathBuf,
     /// Whether that place was named by the user (flag or variable), and so must be there.
     pub config_named: bool,
+    /// A file with the passphrase that opens backups, when one was given.
+    pub passphrase_file: Option<PathBuf>,
     /// How data is printed.
     pub output: Output,
     /// Prints it.
@@ -249,11 +264,22 @@ impl Context {
         Self {
             config_path: named.cloned().unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG)),
             config_named: named.is_some(),
+            passphrase_file: global.passphrase_file.clone(),
             output: global.output,
             printer: Printer::new(global.output, global.quiet),
             progress: if watched { Box::new(Terminal::new()) } else { Box::new(Silent) },
             now: Timestamp::now,
         }
+    }
+
+    /// What opens backups: these files, `--passphrase-file`, and what the configuration names.
+    pub fn identities(
+        &self,
+        config: Option<&Config>,
+        files: &[PathBuf],
+    ) -> Result<Vec<Identity>, UnpackError> {
+        let given = crate::agent::Keys { identities: files, passphrase: self.passphrase_file.as_deref() };
+        crate::agent::identities(config, &given)
     }
 
     /// Loads the configuration, and prints its warnings to standard error.

@@ -48,6 +48,8 @@ pub struct Config {
     pub retention: Retention,
     /// Files with the age identities that read backups.
     pub decrypt: Vec<PathBuf>,
+    /// Where the passphrases are that read backups, besides the one that writes them.
+    pub passphrases: Vec<SecretSource>,
     /// What signs manifests; none when they are not signed.
     pub signing: Option<SigningConfig>,
     /// Whose manifests count; none when all do.
@@ -135,12 +137,14 @@ pub struct BackupConfig {
     /// How backups are packed, all but the recipients in files. Private, so that nobody packs without these: see [`Self::pack`].
     packing: pack::Options,
     recipients_files: Vec<PathBuf>,
+    passphrase: Option<SecretSource>,
 }
 
 impl BackupConfig {
-    /// How backups are packed, with the recipients that the files hold now.
+    /// How backups are packed, with the recipients, or the passphrase, that the files hold now.
     pub fn pack(&self) -> Result<pack::Options, RecipientsError> {
         let mut options = self.packing.clone();
+        options.passphrase = self.passphrase.as_ref().map(SecretSource::read).transpose()?;
         for path in &self.recipients_files {
             for recipient in read_recipients(path)? {
                 if !options.recipients.contains(&recipient) {
@@ -153,7 +157,12 @@ impl BackupConfig {
 
     /// Whether backups are encrypted.
     pub fn is_encrypted(&self) -> bool {
-        !self.packing.recipients.is_empty() || !self.recipients_files.is_empty()
+        self.passphrase.is_some() || !self.packing.recipients.is_empty() || !self.recipients_files.is_empty()
+    }
+
+    /// Where the passphrase is, when there is one.
+    pub fn passphrase(&self) -> Option<&SecretSource> {
+        self.passphrase.as_ref()
     }
 
     /// Files with recipients.
@@ -362,6 +371,7 @@ impl Config {
                 backup: parts.backup,
                 retention: parts.retention,
                 decrypt: parts.decrypt,
+                passphrases: parts.passphrases,
                 signing: parts.signing,
                 trust: parts.trust,
                 store_timeouts: parts.store_timeouts,
@@ -410,9 +420,12 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Why a file of recipients cannot be used.
+/// Why it cannot be said whom to encrypt to.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipientsError {
+    /// The passphrase cannot be read.
+    #[error(transparent)]
+    Passphrase(#[from] SecretError),
     /// It cannot be read.
     #[error("recipients file `{}` cannot be read", path.display())]
     Read {
@@ -444,6 +457,7 @@ impl RecipientsError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Passphrase(error) => error.hint(),
             Self::Read { .. } => None,
             Self::Line { reason, .. } => Some(reason.hint()),
             Self::Empty { .. } => {

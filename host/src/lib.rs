@@ -17,6 +17,7 @@ pub mod pipeline;
 pub mod printer;
 pub mod progress;
 pub mod prune;
+pub mod rekey;
 pub mod restore;
 pub mod retain;
 pub mod retrieve;

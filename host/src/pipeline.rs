@@ -240,7 +240,7 @@ pub async fn run(
     let (stores, unusable) = claim_stores(job, &identity, session.now()).await?;
 
     let scratch = ScratchFile::new(&job.scratch, &session.id);
-    let data = catalog::data_path(session.started, &session.id, !job.pack.recipients.is_empty());
+    let data = catalog::data_path(session.started, &session.id, job.pack.is_encrypted());
     let mut intent = intent::write(&job.scratch, &session.id, &data, &stores)?;
     let order = store::Order { stores: &stores, pack: &job.pack, data: &data, scratch: &scratch.path };
     let gathered = gather(job, &cluster, &ready, &order, &mut session, progress, cancel).await;
@@ -285,6 +285,7 @@ pub async fn run(
         integrity: inspected.inspection.integrity.clone(),
         agreement: agreement.clone(),
         continuity: Some(continuity.clone()),
+        repacked: None,
         preflight: ready.findings.clone(),
         stages: session.stages.clone(),
     };
@@ -583,8 +584,8 @@ fn pack_info(options: &pack::Options) -> PackInfo {
     PackInfo {
         compression: "zstd".to_owned(),
         level: options.zstd_level,
-        encryption: if options.recipients.is_empty() { "none" } else { "age" }.to_owned(),
-        recipients: options.recipients.iter().map(pack::Recipient::fingerprint).collect(),
+        encryption: if options.is_encrypted() { "age" } else { "none" }.to_owned(),
+        recipients: options.readers(),
     }
 }
 

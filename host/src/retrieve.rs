@@ -232,11 +232,11 @@ struct Work {
 
 impl Work {
     fn run(self, ground: &Ground, source: ChunkReader) -> Result<Landed, RetrieveError> {
-        let mut stored = DigestReader { source, digest: Sha256::new(), read: 0 };
+        let mut stored = DigestReader::new(source);
         let unpacked = self.unpack(ground, &mut stored);
         // Whatever went wrong above, damage of the stored bytes explains it best: read on to know.
         let drained = io::copy(&mut stored, &mut io::sink());
-        let found = hex(&stored.digest.finalize());
+        let (read, found) = stored.finish();
         if let Err(source) = drained {
             let path = self.manifest.stored.path.to_string();
             return Err(RetrieveError::Store {
@@ -245,20 +245,17 @@ impl Work {
             });
         }
         let unpacked = match unpacked {
-            Err(
-                error @ (RetrieveError::Write { .. }
-                | RetrieveError::Unpack {
-                    source: UnpackError::NoIdentity | UnpackError::WrongIdentity { .. },
-                    ..
-                }),
-            ) => return Err(error),
+            Err(error @ RetrieveError::Write { .. }) => return Err(error),
+            Err(RetrieveError::Unpack { id, source }) if source.is_missing_key() => {
+                return Err(RetrieveError::Unpack { id, source });
+            }
             other => other,
         };
         if found != self.manifest.stored.sha256 {
             return Err(RetrieveError::Stored {
                 id: self.id,
                 store: self.store,
-                size_bytes: stored.read,
+                size_bytes: read,
                 expected_bytes: self.manifest.stored.size_bytes,
                 found,
                 expected: self.manifest.stored.sha256,
@@ -294,10 +291,22 @@ impl Work {
     }
 }
 
-struct DigestReader {
+/// Counts and digests what is read through it.
+pub(crate) struct DigestReader {
     source: ChunkReader,
     digest: Sha256,
     read: u64,
+}
+
+impl DigestReader {
+    pub(crate) fn new(source: ChunkReader) -> Self {
+        Self { source, digest: Sha256::new(), read: 0 }
+    }
+
+    /// Bytes read, and their SHA-256 in hex.
+    pub(crate) fn finish(self) -> (u64, String) {
+        (self.read, hex(&self.digest.finalize()))
+    }
 }
 
 impl Read for DigestReader {

@@ -110,7 +110,7 @@ pub async fn sync(
     // A store that is not there yet is made, as a backup would make it.
     let asked = async {
         target.named.store.probe().await?;
-        catalog::ids(target.named.store.as_ref()).await
+        catalog::editions(target.named.store.as_ref()).await
     };
     let there = match asked.await {
         Ok(there) => there,
@@ -120,13 +120,22 @@ pub async fn sync(
         }
     };
     let mut missing: BTreeMap<BackupId, Vec<&NamedStore>> = BTreeMap::new();
+    let mut outdated = missing.clone();
     for source in sources.iter().filter(|source| source.name != *name) {
-        match catalog::ids(source.store.as_ref()).await {
-            Ok(ids) => {
-                let (both, lacking): (BTreeSet<BackupId>, BTreeSet<BackupId>) =
-                    ids.into_iter().partition(|id| there.contains(id));
-                for id in lacking {
-                    missing.entry(id).or_default().push(source);
+        match catalog::editions(source.store.as_ref()).await {
+            Ok(editions) => {
+                let mut both = BTreeSet::new();
+                for (id, editions) in editions {
+                    match there.get(&id) {
+                        None => missing.entry(id).or_default().push(source),
+                        // Packed anew since: what reads it today may not read what lies here.
+                        Some(here) if here.last() < editions.last() => {
+                            outdated.entry(id).or_default().push(source);
+                        }
+                        Some(_) => {
+                            both.insert(id);
+                        }
+                    }
                 }
                 match bring_documents(source.store.as_ref(), target.named.store.as_ref(), &both).await {
                     Ok(brought) => synced.documents += brought,
@@ -146,13 +155,14 @@ pub async fn sync(
         synced.errors.push(with_causes(&error));
         return synced;
     }
+    missing.append(&mut outdated);
     for (id, holders) in missing {
         if cancel.is_cancelled() {
             synced.errors.push("stopped before the end".to_owned());
             return synced;
         }
         match copy_from_any(target.named, &id, &holders, now, progress).await {
-            Ok(copied) => synced.copied.push(copied),
+            Ok(copied) => synced.copied.extend(copied),
             Err(errors) => synced.errors.extend(errors),
         }
     }
@@ -211,7 +221,7 @@ async fn bring_documents(
             if !same.contains_key(&id) {
                 same.insert(id.clone(), is_same(source, target, &id).await?);
             }
-            if same[&id] && copy_beside(source, target, &object.path).await? {
+            if same[&id] && copy_document(source, target, &object.path).await? {
                 brought += 1;
             }
         }
@@ -237,12 +247,13 @@ async fn copy_from_any(
     holders: &[&NamedStore],
     now: Timestamp,
     progress: &dyn Progress,
-) -> Result<Copied, Vec<String>> {
+) -> Result<Option<Copied>, Vec<String>> {
     let mut errors = Vec::new();
     for source in holders {
         match copy(source.store.as_ref(), target.store.as_ref(), id, now, progress).await {
             Ok(sent_bytes) => {
-                return Ok(Copied { backup: id.clone(), from: source.name.clone(), sent_bytes });
+                let from = source.name.clone();
+                return Ok(sent_bytes.map(|sent_bytes| Copied { backup: id.clone(), from, sent_bytes }));
             }
             Err(error) => {
                 errors.push(format!("backup `{id}` from store `{}`: {}", source.name, with_causes(&error)));
@@ -252,35 +263,40 @@ async fn copy_from_any(
     Err(errors)
 }
 
-/// Copies one backup. Returns the bytes of data sent.
+/// Copies one backup, or a later edition of one that is there. Returns the bytes of data sent; none when it was there
+/// already.
 pub async fn copy(
     source: &dyn Store,
     target: &dyn Store,
     id: &BackupId,
     now: Timestamp,
     progress: &dyn Progress,
-) -> Result<u64, SyncError> {
+) -> Result<Option<u64>, SyncError> {
     let gone = || StoreError::NotFound { path: catalog::manifest_path(id).to_string() };
     let manifest = catalog::manifest(source, id).await?.ok_or_else(gone)?;
     catalog::claim(target, &manifest.cluster, now).await?;
     if let Some(held) = catalog::manifest(target, id).await? {
         if held.stored.sha256 == manifest.stored.sha256 {
-            return Ok(0);
+            return Ok(None);
         }
-        let (found, expected) = (held.stored.sha256, manifest.stored.sha256);
-        return Err(SyncError::Conflict { found, expected });
+        if held.edition >= manifest.edition || held.plain != manifest.plain {
+            let (found, expected) = (held.stored.sha256, manifest.stored.sha256);
+            return Err(SyncError::Conflict { found, expected });
+        }
     }
     let sent_bytes = copy_data(source, target, &manifest, progress).await?;
-    let last = catalog::manifest_path(id);
+    let mut objects = Vec::new();
     for prefix in catalog::beside(id) {
-        for object in store::list_all(source, &prefix).await? {
-            if object.path != last && object.path != manifest.stored.path {
-                copy_beside(source, target, &object.path).await?;
-            }
-        }
+        objects.extend(store::list_all(source, &prefix).await?.into_iter().map(|object| object.path));
     }
-    copy_small(source, target, &last).await?;
-    Ok(sent_bytes)
+    // What makes a backup exist, or be another than before, comes last. What was planted in front of the edition that counts
+    // stays behind.
+    objects.retain(|path| catalog::order_of(path).2 <= manifest.edition && *path != manifest.stored.path);
+    objects.sort_by_cached_key(catalog::order_of);
+    for path in &objects {
+        copy_document(source, target, path).await?;
+    }
+    Ok(Some(sent_bytes))
 }
 
 async fn copy_data(
@@ -337,26 +353,15 @@ fn compared(body: ByteStream, expected: String) -> ByteStream {
     }))
 }
 
-/// What lies beside a manifest. Not a verdict on the stored bytes of the source's copy: what arrives was compared on the way.
-/// Says whether it was copied.
-async fn copy_beside(source: &dyn Store, target: &dyn Store, path: &ObjectPath) -> Result<bool, SyncError> {
+/// A document as it is, byte for byte. One that is there already was copied before. Not a verdict on the stored bytes of the
+/// source's copy: what arrives was compared on the way. Says whether it is there now.
+async fn copy_document(source: &dyn Store, target: &dyn Store, path: &ObjectPath) -> Result<bool, SyncError> {
     let bytes = store::read_small(source, path, catalog::MAX_DOCUMENT_BYTES).await?;
     if serde_json::from_slice::<Record>(&bytes).is_ok_and(|record| verify::is_of_one_copy(&record)) {
         return Ok(false);
     }
-    write_small(target, path, bytes).await?;
-    Ok(true)
-}
-
-/// A document as it is, byte for byte. One that is there already was copied before.
-async fn copy_small(source: &dyn Store, target: &dyn Store, path: &ObjectPath) -> Result<(), SyncError> {
-    let bytes = store::read_small(source, path, catalog::MAX_DOCUMENT_BYTES).await?;
-    write_small(target, path, bytes).await
-}
-
-async fn write_small(target: &dyn Store, path: &ObjectPath, bytes: Vec<u8>) -> Result<(), SyncError> {
     match target.put(path, store::body(bytes)).await {
-        Ok(_) | Err(StoreError::Exists { .. }) => Ok(()),
+        Ok(_) | Err(StoreError::Exists { .. }) => Ok(true),
         Err(error) => Err(error.into()),
     }
 }

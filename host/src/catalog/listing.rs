@@ -49,6 +49,18 @@ pub(super) fn role(path: &ObjectPath) -> Option<Role> {
     }
 }
 
+/// Where an object of a backup stands when all of them are written: later editions before the first, with which the
+/// backup exists, and all else before these. The number is that of the edition which it is, or is the signature of.
+pub fn order_of(path: &ObjectPath) -> (bool, bool, u32) {
+    if let Some(Role::Manifest(_, edition)) = role(path) {
+        return (true, edition == FIRST_EDITION, edition);
+    }
+    match seal::signed_document(path).as_ref().and_then(role) {
+        Some(Role::Manifest(_, edition)) => (false, false, edition),
+        _ => (false, false, 0),
+    }
+}
+
 /// `manifest.json`, `manifest-2.json`: the number of the edition. One edition, one name.
 fn edition_of(name: &str) -> Option<u32> {
     let number = name.strip_prefix("manifest")?.strip_suffix(".json")?;
@@ -77,6 +89,25 @@ pub(super) fn editions_in(objects: &[ObjectInfo]) -> Editions {
 /// The backups in a store and the editions of each: names alone, nothing is read.
 pub async fn editions(store: &dyn Store) -> Result<Editions, CatalogError> {
     Ok(editions_in(&store::list_all(store, "backups/").await?))
+}
+
+/// The editions of the manifest of one backup; none when there is no such backup.
+pub async fn editions_of(store: &dyn Store, id: &BackupId) -> Result<BTreeSet<u32>, CatalogError> {
+    let objects = store::list_all(store, &format!("backups/{id}/")).await?;
+    Ok(editions_in(&objects).remove(id).unwrap_or_default())
+}
+
+/// A number that no edition of a backup has, nor a signature that was left without its edition.
+pub async fn next_edition(store: &dyn Store, id: &BackupId) -> Result<u32, CatalogError> {
+    let objects = store::list_all(store, &format!("backups/{id}/")).await?;
+    let taken = objects.iter().filter_map(|object| {
+        let signed = seal::signed_document(&object.path);
+        match role(signed.as_ref().unwrap_or(&object.path)) {
+            Some(Role::Manifest(_, edition)) => Some(edition),
+            _ => None,
+        }
+    });
+    Ok(taken.max().unwrap_or(FIRST_EDITION).saturating_add(1))
 }
 
 /// The ids of the backups in a store: their names alone, nothing is read.

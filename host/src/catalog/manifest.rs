@@ -58,6 +58,17 @@ pub struct PackInfo {
     pub recipients: Vec<String>,
 }
 
+/// How a later edition came about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repack {
+    /// When.
+    pub at: Timestamp,
+    /// The run.
+    pub session: SessionId,
+    /// The release that did it.
+    pub holdfast_version: String,
+}
+
 /// A committed backup. Immutable once written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
@@ -101,6 +112,9 @@ pub struct Manifest {
     /// How it follows on from the backup before; none in what older releases wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continuity: Option<Continuity>,
+    /// Of a later edition: when it was packed anew, and by what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repacked: Option<Repack>,
     /// What was found before it began.
     pub preflight: Vec<PreflightFinding>,
     /// The stages of the run, up to the commit.

@@ -55,7 +55,7 @@ pub(crate) fn packed(id: &str, options: &pack::Options) -> (Manifest, Vec<u8>) {
     manifest.started = manifest.id.time();
     manifest.plain = PlainInfo { size_bytes: plain.len() as u64, sha256: hex(&Sha256::digest(&plain)) };
     manifest.stored = StoredInfo {
-        path: data_path(manifest.started, &SessionId::random(), !options.recipients.is_empty()),
+        path: data_path(manifest.started, &SessionId::random(), options.is_encrypted()),
         size_bytes: packed.stored_bytes,
         sha256: packed.stored_sha256,
     };
@@ -92,13 +92,18 @@ impl Repository {
 
     /// Retrieves a backup as a restore does, and compares it with what it was made of.
     pub(crate) async fn reads_back(&self, id: &str) {
-        let manifest = self.manifest(id).await;
+        self.reads_back_with(&self.store, id, &[]).await;
+    }
+
+    /// The same, of an encrypted one, as it is read from `store`.
+    pub(crate) async fn reads_back_with(&self, store: &dyn Store, id: &str, identities: &[pack::Identity]) {
+        let manifest = manifest(store, &id.parse().unwrap()).await.unwrap().expect("the backup is there");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("read-back");
         let file = crate::atomic::create_file(&path).unwrap();
         let silent = crate::progress::Silent;
         let target = crate::retrieve::Target { path: &path, file, lasts: false };
-        crate::retrieve::retrieve(&self.store, &manifest, &[], target, &silent).await.unwrap();
+        crate::retrieve::retrieve(store, &manifest, identities, target, &silent).await.unwrap();
         assert!(std::fs::read(&path).unwrap() == content(id), "{id} reads back as something else");
     }
 }

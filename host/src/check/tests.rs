@@ -138,15 +138,18 @@ async fn bad_documents_and_orphans_are_named() {
 #[tokio::test]
 async fn without_the_identity_the_stored_bytes_are_compared() {
     let repository = repository();
-    let identity = pack::new_identity();
-    let options = pack::Options { recipients: vec![identity.recipient()], ..pack::Options::default() };
+    let made = pack::new_identity();
+    let identity = made.identity();
+    let options = pack::Options { recipients: vec![made.recipient], ..pack::Options::default() };
     let (manifest, bytes) = packed(IDS[0], &options);
     let mut manifest = manifest;
     manifest.pack.encryption = "age".to_owned();
     repository.put(manifest.stored.path.as_str(), &bytes).await;
     catalog::testing::commit_plain(&repository.store, &manifest).await.unwrap();
     let named = crate::pipeline::named("local", std::sync::Arc::new(repository.store.clone()));
-    for (identities, unpacked) in [(vec![], 0), (vec![pack::new_identity()], 0), (vec![identity], 1)] {
+    for (identities, unpacked) in
+        [(vec![], 0), (vec![pack::new_identity().identity()], 0), (vec![identity], 1)]
+    {
         let order = Order {
             reading: Reading::All,
             identities: &identities,

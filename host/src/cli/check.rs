@@ -10,7 +10,6 @@ use etcd_snapshot::Outcome;
 use super::Context;
 use super::agent::stop_on_signals;
 use super::list::selected_stores;
-use crate::agent;
 use crate::check::{self, Checked, Order, Reading};
 use crate::printer::{Align, Printer, Table};
 use crate::session::worst;
@@ -66,7 +65,7 @@ impl FromStr for Percent {
 pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let config = context.config()?;
     let stores = selected_stores(&config, args.store.as_deref())?;
-    let identities = agent::identities(Some(&config), &args.identity)?;
+    let identities = context.identities(Some(&config), &args.identity)?;
     let reading = match args.sample {
         _ if args.read_data => Reading::All,
         Some(Percent(percent)) => Reading::Sample(percent),

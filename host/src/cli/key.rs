@@ -103,7 +103,7 @@ fn signing(args: &SigningArgs, context: &Context) -> Result<ExitCode> {
 fn generate(args: &GenerateArgs, context: &Context) -> Result<ExitCode> {
     let GenerateArgs { file } = args;
     let identity = pack::new_identity();
-    let recipient = identity.recipient();
+    let recipient = &identity.recipient;
     let written = atomic::create_file(file).and_then(|mut target| {
         target.write_all(identity.file_text((context.now)()).expose().as_bytes())?;
         target.sync_all()?;

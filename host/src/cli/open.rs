@@ -11,7 +11,6 @@ use super::Context;
 use super::failure::{self, FailureExt};
 use super::list::selected_stores;
 use super::target::Target;
-use crate::agent;
 use crate::catalog::BackupId;
 use crate::config::Config;
 use crate::pack::{self, Identity};
@@ -82,7 +81,10 @@ impl Sources {
             }
             let config = match context.config_if_any() {
                 // Who can unpack without it is not kept from doing so.
-                Err(error) if need == Need::Help && !(is_packed(path) && keys.is_empty()) => {
+                Err(error)
+                    if need == Need::Help
+                        && !(is_packed(path) && keys.is_empty() && context.passphrase_file.is_none()) =>
+                {
                     failure::report(&error);
                     context.printer.warn("the configuration cannot be used; going on without it");
                     None
@@ -95,7 +97,7 @@ impl Sources {
             let stores = selected_stores(&config, store)?;
             (Some(config), stores)
         };
-        let identities = agent::identities(config.as_ref(), keys)?;
+        let identities = context.identities(config.as_ref(), keys)?;
         Ok(Self { config, stores, identities })
     }
 

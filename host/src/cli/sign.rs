@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Context;
 use super::failure::FailureExt;
 use super::list::names_of;
+use super::target::SelectionArgs;
 use crate::agent;
 use crate::catalog::{self, BackupId, CatalogError};
 use crate::config::Config;
@@ -31,15 +32,9 @@ Examples:
   holdfast sign 20261121T030000Z-48213
   holdfast sign --all --store dr")]
 pub struct Args {
-    /// The ids of backups
-    #[arg(value_name = "ID", required_unless_present = "all")]
-    pub backups: Vec<BackupId>,
-    /// Every backup that has no signature of this key
-    #[arg(long, conflicts_with = "backups")]
-    pub all: bool,
-    /// Only in this store
-    #[arg(long, value_name = "NAME")]
-    pub store: Option<String>,
+    /// Which of them.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
 }
 
 /// What is printed as JSON.
@@ -53,7 +48,7 @@ struct Signed {
 /// Runs the command.
 pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let config = context.config()?;
-    let names = names_of(&config, args.store.as_deref())?;
+    let names = names_of(&config, args.selection.store.as_deref())?;
     let Some(key) = config.signing_key()? else {
         return Err(anyhow!("there is no key to sign with"))
             .hint("give `key_file` in [signing]; `holdfast key signing FILE` makes one");
@@ -98,7 +93,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             printer.table(&table);
         }
     });
-    if !found && !failed && !args.all {
+    if !found && !failed && !args.selection.all {
         return Err(anyhow!("there is no such backup"))
             .hint("`holdfast list` shows what is there")
             .answer_is_no();
@@ -109,7 +104,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 /// The backups in a store that are asked for.
 async fn ids(args: &Args, named: &NamedStore) -> Result<Vec<BackupId>, CatalogError> {
     let there = catalog::ids(named.store.as_ref()).await?;
-    Ok(there.into_iter().filter(|id| args.all || args.backups.contains(id)).collect())
+    Ok(there.into_iter().filter(|id| args.selection.asks_for(id)).collect())
 }
 
 /// Signs the edition that counts. None when there is nothing to do.

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
+use crate::catalog::BackupId;
+
 /// The flags that ask for a backup by time or revision, in place of an id.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct PointArgs {
@@ -32,6 +34,27 @@ impl PointArgs {
 /// What stands before a time, or a revision, in place of an id.
 const AT: &str = "at:";
 const REVISION: &str = "revision:";
+
+/// Which backups are meant: some, or all.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SelectionArgs {
+    /// The ids of backups
+    #[arg(value_name = "ID", required_unless_present = "all")]
+    pub backups: Vec<BackupId>,
+    /// Every backup
+    #[arg(long, conflicts_with = "backups")]
+    pub all: bool,
+    /// Only in this store
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+}
+
+impl SelectionArgs {
+    /// Whether this one is.
+    pub fn asks_for(&self, id: &BackupId) -> bool {
+        self.all || self.backups.contains(id)
+    }
+}
 
 /// What stands where a backup is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use etcd_snapshot::Outcome;
+use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::agent::stop_on_signals;
@@ -16,11 +17,13 @@ use super::target::{PointArgs, Target};
 use crate::agent;
 use crate::catalog::{self, Record, Trigger};
 use crate::config::{Chain, Config};
+use crate::pack::UnpackError;
 use crate::pipeline::continuity::{self, State};
 use crate::pipeline::inspect;
 use crate::pipeline::remembered::Remembered;
 use crate::pipeline::store::with_causes;
 use crate::pipeline::verify::{self, Subject, Took};
+use crate::retrieve::{self, RetrieveError};
 use crate::session::Session;
 use crate::source::{Found, Place, SourceError};
 
@@ -29,6 +32,9 @@ use crate::source::{Found, Place, SourceError};
 /// Fetches the backup from its store, decrypts and unpacks it, compares its digests with the manifest, and runs a chain of
 /// steps on it: the structure of the file and its records, the members' own hashes where they were taken, and
 /// plugins that look into the keys. The outcome is recorded beside the backup. A snapshot file is read where it lies.
+///
+/// Where nothing opens an encrypted backup, its stored bytes are compared with the manifest's digest, and the proof is inconclusive:
+/// verify it on a machine that has the identity.
 ///
 /// Exits 0 when it passed, 1 when it failed or could not be decided.
 #[derive(Debug, Clone, clap::Args)]
@@ -79,6 +85,12 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     let opened = match fetched {
         Ok(opened) => opened,
+        Err(Missed {
+            found: Some(found),
+            error: SourceError::Retrieve(RetrieveError::Unpack { source, .. }),
+        }) if source.is_missing_key() => {
+            return sealed(&found, &source, &chains, &mut session, &cancel, context).await;
+        }
         Err(Missed { found, error }) => {
             if let (Some(found), Some(record)) = (&found, damaged(found.as_ref(), &error, &mut session)) {
                 conclude(found, &record, context).await;
@@ -131,6 +143,39 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         None => context.printer.show(&record, |printer| report::steps(printer, &record)),
     }
     Ok(super::answer(record.outcome == Outcome::Passed))
+}
+
+/// What can be known of a backup that nothing here opens: whether its stored bytes are those that were written. That is no
+/// proof, and is told as what it is.
+async fn sealed(
+    found: &Found,
+    reason: &UnpackError,
+    chains: &[Chain],
+    session: &mut Session,
+    cancel: &CancellationToken,
+    context: &Context,
+) -> Result<ExitCode> {
+    let manifest = &found.entry.manifest;
+    let reading = retrieve::read_stored(found.named.store.as_ref(), manifest, context.progress.as_ref());
+    match open::unless_stopped(cancel, reading).await? {
+        Ok(()) => {
+            let bytes = manifest.stored.size_bytes;
+            let record = verify::sealed(&manifest.id, chains, bytes, &reason.to_string(), session);
+            conclude(found, &record, context).await;
+            context.printer.warn(format_args!("{reason}: its content could not be proved here"));
+            if let Some(hint) = reason.hint() {
+                context.printer.message(format_args!("hint: {hint}; or verify it on a machine that has it"));
+            }
+            Ok(super::answer(false))
+        }
+        Err(error) => {
+            let error = SourceError::Retrieve(error);
+            if let Some(record) = damaged(Some(found), &error, session) {
+                conclude(found, &record, context).await;
+            }
+            open::answered(Err(error))
+        }
+    }
 }
 
 /// The record of a copy that is damaged; none for one that is only away.

@@ -35,6 +35,7 @@ pub(super) struct Parts {
     pub(super) backup: BackupConfig,
     pub(super) retention: Retention,
     pub(super) decrypt: Vec<PathBuf>,
+    pub(super) passphrases: Vec<SecretSource>,
     pub(super) signing: Option<SigningConfig>,
     pub(super) trust: Option<catalog::Trust>,
     pub(super) store_timeouts: BTreeMap<String, Duration>,
@@ -76,8 +77,16 @@ pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagno
     if let Some(backup) = &backup {
         check.places("backup.scratch", &backup.scratch, &stores, store_spans.as_ref());
     }
-    let decrypt = fields.fields("decrypt").and_then(|mut decrypt| decrypt.value.texts("identity_files"));
-    let decrypt = decrypt.map(|files| check.paths(files)).unwrap_or_default();
+    let mut decrypt = fields.fields("decrypt");
+    let mut files = |key| decrypt.as_mut().and_then(|decrypt| decrypt.value.texts(key));
+    let (identities, passphrases) = (files("identity_files"), files("passphrase_files"));
+    let variable = decrypt
+        .as_mut()
+        .and_then(|decrypt| decrypt.value.text("passphrase_env").map(|name| SecretSource::Env(name.value)));
+    let decrypt = identities.map(|files| check.paths(files)).unwrap_or_default();
+    let passphrases = passphrases.map(|files| check.paths(files)).unwrap_or_default();
+    let passphrases: Vec<SecretSource> =
+        passphrases.into_iter().map(SecretSource::File).chain(variable).collect();
     let signing = fields.fields("signing").and_then(|signing| check.signing(signing.value));
     let cluster_name = cluster.as_ref().map(|cluster| cluster.name.clone());
     let trust = fields.fields("trust").and_then(|trust| check.trusted(trust.value, cluster_name));
@@ -89,6 +98,7 @@ pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagno
         backup: backup?,
         retention,
         decrypt,
+        passphrases,
         signing,
         trust,
         store_timeouts,
@@ -353,7 +363,7 @@ impl Check<'_> {
         let verify = self.references("chain", verify, chains.unwrap_or(&nothing));
         let scratch = fields.text("scratch").map(|path| self.path(path));
         let pack = fields.fields("pack").and_then(|pack| self.pack(pack.value));
-        let (packing, recipients_files) = pack?;
+        let (packing, recipients_files, passphrase) = pack?;
         Some(BackupConfig {
             schedule,
             stores: stores?,
@@ -365,6 +375,7 @@ impl Check<'_> {
             allow_missing_hash: fields.flag("allow_missing_hash")?.value,
             packing,
             recipients_files,
+            passphrase,
         })
     }
 
@@ -432,7 +443,7 @@ impl Check<'_> {
         Some(names.into_iter().map(|name| name.value).collect())
     }
 
-    fn pack(&mut self, mut fields: Fields) -> Option<(pack::Options, Vec<PathBuf>)> {
+    fn pack(&mut self, mut fields: Fields) -> Option<(pack::Options, Vec<PathBuf>, Option<SecretSource>)> {
         let mut recipients = Vec::new();
         for Spanned { value: text, span } in fields.texts("recipients")?.value {
             match super::parse_recipient(&text) {
@@ -446,12 +457,23 @@ impl Check<'_> {
             }
         }
         let files = fields.texts("recipients_files").map(|files| self.paths(files))?;
+        let passphrase_given =
+            ["passphrase_file", "passphrase_env"].map(|key| fields.span_of(key)).into_iter().flatten().next();
+        let passphrase = self.secret(&mut fields, "passphrase_file", "passphrase_env");
+        if passphrase.is_some() && !(recipients.is_empty() && files.is_empty()) {
+            self.tell(
+                Diagnostic::error("both recipients and a passphrase are given")
+                    .at(passphrase_given)
+                    .hint("keep one of them: age encrypts to recipients or with a passphrase, not both"),
+            );
+        }
         let options = pack::Options {
             zstd_level: fields.integer("zstd")?.value as i32,
             threads: fields.integer("threads")?.value as u32,
             recipients,
+            passphrase: None,
         };
-        Some((options, files))
+        Some((options, files, passphrase))
     }
 
     /// The rules of a `[retention]`, here or in a store.

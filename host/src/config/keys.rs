@@ -327,11 +327,29 @@ static PACK: Table = Table {
             Default("[]"),
             "Who can read the backups: age recipients (`age1…`, from `age-keygen`). Backups are not encrypted if there are none,\nneither here nor in a file.",
         ),
-        key("recipients_files", Paths, Default("[]"), "Files with more recipients, one a line."),
+        key(
+            "recipients_files",
+            Paths,
+            Default("[]"),
+            "Files with more recipients, one a line; `#` begins a comment. They are read at each backup.",
+        ),
+        key(
+            "passphrase_file",
+            Path,
+            Instead("\"/etc/holdfast/passphrase\""),
+            "A file with a passphrase, in place of recipients: whoever has it reads the backups, so this machine does too. Take a\nlong random one: `head -c 32 /dev/urandom | base64`.",
+        ),
+        key(
+            "passphrase_env",
+            Text,
+            Instead("\"HOLDFAST_PASSPHRASE\""),
+            "The environment variable that holds it.",
+        ),
     ],
     mistaken: &[
         ("recipient", "did you mean `recipients`? It is an array: `recipients = [\"age1…\"]`"),
         ("level", "did you mean `zstd`?"),
+        ("passphrase", "the configuration holds no secrets: name a `passphrase_file` or a `passphrase_env`"),
         ("identity", "what decrypts belongs in [decrypt]: `identity_files = [\"…\"]`"),
     ],
 };
@@ -383,15 +401,34 @@ static RETENTION: Table = Table {
 /// How many a retention rule keeps.
 const COUNT: Kind = Integer(1, 1_000_000);
 
-static DECRYPT: Table = table(
-    "How backups are read again. A machine that only writes them needs none of this.",
-    &[key(
-        "identity_files",
-        Paths,
-        Default("[]"),
-        "Files with age identities (secret keys, from `age-keygen`), readable by this user only.",
-    )],
-);
+static DECRYPT: Table = Table {
+    doc: "How backups are read again. A machine that only writes them needs none of this.",
+    keys: &[
+        key(
+            "identity_files",
+            Paths,
+            Default("[]"),
+            "Files with age identities (secret keys, from `age-keygen`), readable by this user only.",
+        ),
+        key(
+            "passphrase_files",
+            Paths,
+            Default("[]"),
+            "Files with passphrases, one each, besides the one in [backup.pack].",
+        ),
+        key(
+            "passphrase_env",
+            Text,
+            Optional("\"HOLDFAST_PASSPHRASE\""),
+            "An environment variable that holds one.",
+        ),
+    ],
+    mistaken: &[
+        ("passphrase", "the configuration holds no secrets: name `passphrase_files` or a `passphrase_env`"),
+        ("passphrase_file", "did you mean `passphrase_files`? It is an array: `passphrase_files = [\"…\"]`"),
+        ("identity", "did you mean `identity_files`? It is an array: `identity_files = [\"…\"]`"),
+    ],
+};
 
 static SIGNING: Table = Table {
     doc: "What signs each backup's manifest: a secret key of minisign, from `holdfast key signing FILE` or `minisign -G`.\n\

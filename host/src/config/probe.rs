@@ -139,12 +139,33 @@ fn keys(config: &Config, found: &mut Vec<Diagnostic>) {
         let place = config.source.place(&format!("decrypt.identity_files[{index}]"));
         match pack::read_identities(path) {
             Ok(identities) => {
-                readable.extend(identities.iter().map(pack::Identity::recipient));
+                readable.extend(identities.iter().filter_map(pack::Identity::recipient));
                 private("identity file", path, place, found);
             }
             Err(error) => {
                 found.push(Diagnostic::error(with_causes(&error)).at(place).maybe_hint(error.hint()));
             }
+        }
+    }
+    let written = config.backup.passphrase().into_iter();
+    for (source, place) in written
+        .map(|source| {
+            (source, ["backup.pack.passphrase_file", "backup.pack.passphrase_env"].map(String::from))
+        })
+        .chain(config.passphrases.iter().enumerate().map(|(index, source)| {
+            (source, [format!("decrypt.passphrase_files[{index}]"), "decrypt.passphrase_env".to_owned()])
+        }))
+    {
+        let place = match source {
+            SecretSource::File(_) => config.source.place(&place[0]),
+            SecretSource::Env(_) => config.source.place(&place[1]),
+        };
+        match (source.read(), source) {
+            (Err(error), _) => {
+                found.push(Diagnostic::error(with_causes(&error)).at(place).maybe_hint(error.hint()));
+            }
+            (Ok(_), SecretSource::File(path)) => private("passphrase file", path, place, found),
+            (Ok(_), SecretSource::Env(_)) => {}
         }
     }
     let Ok(packing) = config.backup.pack() else { return };

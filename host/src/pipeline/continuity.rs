@@ -85,8 +85,9 @@ pub async fn continuity(stores: &[NamedStore], now: State<'_>) -> Continuity {
     for named in stores {
         match catalog::ids(named.store.as_ref()).await {
             Ok(ids) => {
-                let known = known_stores::newest_known(named);
-                if let Some(known) = known.filter(|known| ids.last().is_none_or(|newest| newest < known)) {
+                let known = known_stores::newest_known(named).filter(|known| known < now.id);
+                let newest = ids.range(..now.id.clone()).next_back();
+                if let Some(known) = known.filter(|known| newest.is_none_or(|newest| newest < known)) {
                     let message = format!("backup {known} is gone from store `{}`", named.name);
                     findings.push(finding(&PREVIOUS_MISSING, message));
                 }

@@ -69,6 +69,17 @@ impl Intent {
         Ok(written.map_err(|source| SingleFlightError::Scratch { scratch, source })?)
     }
 
+    /// It is committed: nothing is left to be undone.
+    pub fn finished(self) {
+        self.forget();
+    }
+
+    fn forget(&self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the intent of a finished run");
+        }
+    }
+
     /// Takes away what was written of an uncommitted backup, everywhere.
     pub async fn undo(self, stores: &[NamedStore]) {
         self.undo_where(stores.iter()).await;
@@ -88,8 +99,8 @@ impl Intent {
             undone &= remove(named, &self.document).await;
         }
         // What could not be undone now stays written down for the next run.
-        if undone && let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "cannot remove the intent of a finished run");
+        if undone {
+            self.forget();
         }
     }
 }

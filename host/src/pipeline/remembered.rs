@@ -54,8 +54,10 @@ impl Remembered {
     }
 
     fn take(&mut self, entry: &Entry, plugins: &BTreeSet<&str>) {
-        // A later proof counts for more than an earlier one: a backup that fails now is nothing to go by.
-        if entry.last_record().is_none_or(|record| record.outcome != Outcome::Passed) {
+        // A later proof counts for more than an earlier one: a backup that fails now is nothing to go by. One that came to no
+        // verdict says nothing.
+        let newest = entry.records.iter().rev().find(|record| record.outcome != Outcome::Inconclusive);
+        if newest.is_none_or(|record| record.outcome != Outcome::Passed) {
             return;
         }
         let backup = &entry.manifest.id;

@@ -145,35 +145,75 @@ pub fn is_of_one_copy(record: &Record) -> bool {
     !record.steps.is_empty() && record.steps.iter().all(of_copy)
 }
 
-/// The record of a backup that cannot be had out of its store, so that there is nothing to run steps on: because the stored bytes are
-/// not those that were written (`one_copy`: another store's may be), or because these unpack to something else.
-pub fn damaged(backup: &BackupId, reason: String, one_copy: bool, session: &mut Session) -> Record {
+/// The record of a backup that cannot be opened here: its stored bytes are those that were written, and that is all that is
+/// known. No step has run, so none has passed.
+pub fn sealed(
+    backup: &BackupId,
+    chains: &[Chain],
+    stored_bytes: u64,
+    reason: &str,
+    session: &mut Session,
+) -> Record {
     let started = session.started;
-    session.ended("retrieve", started, Outcome::Failed, reason.clone());
-    let step = StepRecord {
+    let elapsed_ms = u64::try_from(session.now().duration_since(started).as_millis()).unwrap_or_default();
+    let summary = format!(
+        "the {stored_bytes} stored bytes have the sha256 that the manifest names; what is in them was not looked at"
+    );
+    session.ended("retrieve", started, Outcome::Passed, summary.clone());
+    let mut steps = vec![stored_step(STORED_STEP, Outcome::Passed, summary, elapsed_ms)];
+    for chain in chains {
+        steps.extend(chain.steps.iter().map(|step| StepRecord {
+            chain: chain.name.clone(),
+            step: step.kind.name().to_owned(),
+            counts: step.on_error == OnError::Fail,
+            ..stored_step(STORED_STEP, Outcome::Inconclusive, format!("not run: {reason}"), 0)
+        }));
+    }
+    session.ended("verify", started, Outcome::Inconclusive, reason.to_owned());
+    stored_record(backup, Outcome::Inconclusive, steps, session)
+}
+
+/// What was found out about the stored bytes.
+fn stored_step(step: &str, outcome: Outcome, summary: String, elapsed_ms: u64) -> StepRecord {
+    StepRecord {
         chain: STORE_CHAIN.to_owned(),
-        step: if one_copy { STORED_STEP } else { UNPACK_STEP }.to_owned(),
+        step: step.to_owned(),
         plugin_version: None,
         plugin_sha256: None,
-        outcome: Outcome::Failed,
+        outcome,
         counts: true,
-        summary: reason,
+        summary,
         error: None,
         findings: Vec::new(),
         measurements: Vec::new(),
         memo: None,
         used: None,
-        elapsed_ms: u64::try_from(session.now().duration_since(started).as_millis()).unwrap_or_default(),
-    };
+        elapsed_ms,
+    }
+}
+
+/// The record of a backup that cannot be had out of its store, so that there is nothing to run steps on: because the stored bytes are
+/// not those that were written (`one_copy`: another store's may be), or because these unpack to something else.
+pub fn damaged(backup: &BackupId, reason: String, one_copy: bool, session: &mut Session) -> Record {
+    let started = session.started;
+    session.ended("retrieve", started, Outcome::Failed, reason.clone());
+    let elapsed_ms = u64::try_from(session.now().duration_since(started).as_millis()).unwrap_or_default();
+    let name = if one_copy { STORED_STEP } else { UNPACK_STEP };
+    let step = stored_step(name, Outcome::Failed, reason, elapsed_ms);
+    stored_record(backup, Outcome::Failed, vec![step], session)
+}
+
+/// The record of a proof that did not come to a snapshot.
+fn stored_record(backup: &BackupId, outcome: Outcome, steps: Vec<StepRecord>, session: &Session) -> Record {
     Record {
         format: RECORD_FORMAT.to_owned(),
         backup: backup.clone(),
         session: session.id.clone(),
         trigger: Trigger::Verify,
-        started,
+        started: session.started,
         ended: session.now(),
-        outcome: Outcome::Failed,
-        steps: vec![step],
+        outcome,
+        steps,
     }
 }
 

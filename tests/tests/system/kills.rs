@@ -108,7 +108,7 @@ impl Ground {
                 Some(id) => (words(&format!("unpin {id} --store a")), "a"),
                 None => (words("pin latest --store a"), "a"),
             },
-            Run::Prune if round % 2 == 0 => (words("prune --store a"), "a"),
+            Run::Prune if round.is_multiple_of(2) => (words("prune --store a"), "a"),
             Run::Prune => (words("prune --store b"), "b"),
         }
     }

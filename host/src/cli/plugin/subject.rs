@@ -10,8 +10,8 @@ use holdfast_runtime::{Grants, Plugin, VerifyRun};
 use super::super::{Context, open, verify};
 use crate::config::Config;
 use crate::pipeline::inspect::inspect;
+use crate::session::Session;
 use crate::source::{self, LocalFile, Place};
-use crate::{agent, session::Session};
 
 /// Which snapshot.
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ impl Subject {
     /// Opens and inspects the file. One that is damaged is told about, and looked at all the same.
     pub(super) async fn open(args: &SubjectArgs, config: Option<&Config>, context: &Context) -> Result<Self> {
         let session = Session::begin(context.now);
-        let identities = agent::identities(config, &args.identity)?;
+        let identities = context.identities(config, &args.identity)?;
         let name = session.id.to_string();
         let scratch = verify::scratch(config);
         let local = source::open_file(&args.snapshot, &identities, Place::passing(&scratch, &name)).await;

@@ -47,7 +47,7 @@ pub(super) async fn run(args: &Args, plans: &[Plan], context: &Context) -> Resul
     }
     let commands: Vec<MemberCommand> = plans
         .iter()
-        .map(|plan| MemberCommand { name: plan.name.clone(), command: words(args, plan, &source) })
+        .map(|plan| MemberCommand { name: plan.name.clone(), command: words(args, plan, &source, context) })
         .collect();
     context.printer.show(&commands, |printer| {
         for command in &commands {
@@ -70,7 +70,7 @@ fn tell(plans: &[Plan], facts: &Facts, context: &Context) {
     }
 }
 
-fn words(args: &Args, plan: &Plan, source: &str) -> Vec<String> {
+fn words(args: &Args, plan: &Plan, source: &str, context: &Context) -> Vec<String> {
     let mut words: Vec<String> = ["holdfast", "restore", source].map(str::to_owned).to_vec();
     let mut flag = |name: &str, value: &str| words.extend([format!("--{name}"), value.to_owned()]);
     flag("data-dir", &plan.data_dir.display().to_string());
@@ -91,6 +91,9 @@ fn words(args: &Args, plan: &Plan, source: &str) -> Vec<String> {
     }
     for identity in &args.identity {
         flag("identity", &identity.display().to_string());
+    }
+    if let Some(passphrase) = &context.passphrase_file {
+        flag("passphrase-file", &passphrase.display().to_string());
     }
     if let Some(store) = &args.store {
         flag("store", store);
