@@ -177,7 +177,7 @@ async fn a_bucket_that_vanishes_midway_is_told() {
 
     // On the way back.
     std::fs::remove_dir_all(folder.with_extension("gone")).unwrap();
-    std::fs::create_dir(&folder).unwrap();
+    std::fs::create_dir_all(&folder).unwrap();
     let direct = store(options(&server.endpoint(), keys.path()));
     direct.put(&path("large"), stream(&content(LARGE))).await.unwrap();
     let second = format!("bytes={}-", super::MIN_PART_BYTES);
