@@ -1,8 +1,8 @@
 //! Everything about a snapshot that can be told and checked from the file alone.
 //!
 //! One thread hashes the image while the others read each page once: bounds, kinds, order, and on the way every record
-//! and the CRC of every leaf. Each key's history is followed from notes of the records; only if something does not fit, or
-//! there are too many, a second walk over the file tells what. `HashKV` is then put together from the leaves' CRCs,
+//! and the CRC of every leaf. Each key's history is followed from notes of the records, in parts where there are too many for
+//! the memory; only if something does not fit, a second walk over the file tells what. `HashKV` is then put together from the leaves' CRCs,
 //! reading again only those leaves of which etcd passes over a record.
 //!
 //! Memory does not grow with the file, but for a few bytes a branch page and two bits a record: notes, key tables and the
@@ -139,8 +139,8 @@ fn examine(snapshot: Snapshot<'_>, findings: &Collector, workers: usize) -> Fact
     }
     let has_records = buckets.iter().any(|bucket| bucket.name == KEY_BUCKET && bucket.items > 0);
     buckets::check_together(&store, has_records, findings);
-    let history = records.map_or_else(records::History::default, |(scan, groups)| {
-        records::check_history(snapshot, &scan, &groups, &context, findings, workers)
+    let history = records.map_or_else(records::History::default, |(scan, mut groups)| {
+        records::check_history(snapshot, &scan, &mut groups, &context, findings, workers)
     });
     file::check_quota(snapshot.db().size_bytes(), findings);
     let hash = hash.filter(|_| root.sound).map_or(0, |content| content.crc);

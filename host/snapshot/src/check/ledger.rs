@@ -9,8 +9,12 @@
 //! | 21 | the print that the record before it must have; 0 where a life of the key begins |
 //!
 //! Sorted, the notes of a key stand together, oldest first. This decides the common case alone: that nothing is wrong. At
-//! the first pair that does not fit, or when there are more records than room, nothing is said, and
-//! [`walk_history`](crate::history::walk_history) goes over the file with the keys themselves.
+//! the first pair that does not fit nothing is said, and [`walk_history`](crate::history::walk_history) goes over the file with
+//! the keys themselves.
+//!
+//! Of more records than there is room for, the notes of the scan are thrown away, and the keys followed in parts, by their
+//! hash: each part is noted by a walk of its own over the file, front to back. That takes far less time than a table of keys,
+//! which is read all over the place.
 //!
 //! Two keys of the same hash do no harm. Their records taken as one history fit only if each life begins after the other
 //! key's has ended, and then the counts are the same; else they do not fit. A wrong version passes once in a million.
@@ -18,15 +22,19 @@
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::history::{Bits, Walked};
+use crate::bolt::LeafGroup;
+use crate::history::{Bits, Records, Walked};
 use crate::keytable::hash;
 use crate::proto::KeyValueMessage;
+use crate::revision::Revision;
 use crate::threads;
 
-/// Notes of all records together: 40 MiB. A file with more records is walked twice.
-const MAX_NOTES: usize = if cfg!(test) { 1 << 10 } else { 40 << 16 };
+/// Notes that there are at once: 40 MiB.
+const MAX_NOTES: usize = if cfg!(test) { 1 << 9 } else { 40 << 16 };
+/// Parts of the keys at most, by bits of the hash that are not in a note.
+const MAX_PARTS: u64 = 1 << 16;
 /// Room is taken from what all threads share in pieces of this many notes.
-const ROOM_STEP: usize = 1 << 10;
+const ROOM_STEP: usize = if cfg!(test) { 1 << 4 } else { 1 << 10 };
 /// Notes sorted at once: 1 MiB, which stays in a core's cache.
 const NOTES_AT_ONCE: u64 = 1 << 16;
 
@@ -90,7 +98,12 @@ pub(super) struct Ledger {
     hasher: RandomState,
     room: AtomicUsize,
     /// There is a record that cannot be noted.
-    incomplete: AtomicBool,
+    gave_up: AtomicBool,
+    /// There are more records than room.
+    full: AtomicBool,
+    /// Which of how many parts of the keys is noted.
+    part: u64,
+    parts: u64,
 }
 
 /// The notes of one group of leaves.
@@ -102,16 +115,22 @@ pub(super) struct Notes {
 
 impl Ledger {
     pub(super) fn new() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            room: AtomicUsize::new(MAX_NOTES),
-            incomplete: AtomicBool::new(false),
-        }
+        Self::of_part(RandomState::new(), 0, 1)
+    }
+
+    fn of_part(hasher: RandomState, part: u64, parts: u64) -> Self {
+        let (room, gave_up, full) = (MAX_NOTES.into(), false.into(), false.into());
+        Self { hasher, room, gave_up, full, part, parts }
     }
 
     /// There is a record whose history cannot be followed here.
     pub(super) fn give_up(&self) {
-        self.incomplete.store(true, Ordering::Relaxed);
+        self.gave_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there are records that were not noted because there are too many. Then none of the notes is of use.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     fn take_room(&self) -> usize {
@@ -119,48 +138,141 @@ impl Ledger {
         if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok() {
             return ROOM_STEP;
         }
-        self.give_up();
+        self.full.store(true, Ordering::Relaxed);
         0
     }
 
-    /// Follows all histories; nothing if they do not fit, or not all of them are here.
+    /// Follows all histories by the notes of the scan, one of each group; nothing if they do not fit.
     ///
-    /// `groups` are the notes of each group and the number of its first record, `bump_markers` how many records there are
-    /// that no key has. The flag tells whether a live key is of Kubernetes.
+    /// `bump_markers` is how many records there are that no key has. The flag tells whether a live key is of Kubernetes.
     pub(super) fn follow(
         &self,
-        groups: &[(&Notes, u64)],
-        records: u64,
+        notes: &[Notes],
+        records: &Records<'_, '_>,
         bump_markers: usize,
         without_lease: Option<&Bits>,
         workers: usize,
     ) -> Option<(Walked, bool)> {
-        if self.incomplete.load(Ordering::Relaxed) || bump_markers > 1 || records >> NUMBER_BITS != 0 {
+        let total = total(records);
+        if self.gave_up.load(Ordering::Relaxed)
+            || self.is_full()
+            || bump_markers > 1
+            || total >> NUMBER_BITS != 0
+        {
             return None;
         }
-        let skipped = Bits::new(records);
-        let bits = (records / NOTES_AT_ONCE + 1).next_power_of_two().trailing_zeros();
-        let results = threads::map(workers, |worker| {
-            let mut counts = Counts::default();
-            let mut part_notes = Vec::new();
-            for part in (worker as u128..1 << bits).step_by(workers) {
-                part_notes.clear();
-                for (group, first) in groups {
-                    let from = group.notes.partition_point(|note| note.part(bits) < part);
-                    let rest = group.notes.get(from..).unwrap_or_default();
-                    let count = rest.partition_point(|note| note.part(bits) == part);
-                    part_notes.extend(rest[..count].iter().map(|note| note.counted_from(*first)));
-                }
-                part_notes.sort_unstable();
-                counts.follow_part(&part_notes, &skipped, without_lease)?;
-            }
-            Some(counts)
-        });
-        let results = results.into_iter().collect::<Option<Vec<_>>>()?;
-        let live_keys = results.iter().map(|counts| counts.live_keys).sum();
-        let kubernetes = results.iter().any(|counts| counts.kubernetes);
-        Some((Walked::new(skipped, live_keys, live_keys > 0 || bump_markers > 0), kubernetes))
+        let skipped = Bits::new(total);
+        let counts = follow_notes(notes, records, &skipped, without_lease, workers)?;
+        Some(counts.walked(skipped, bump_markers))
     }
+
+    /// As [`Self::follow`], without the notes of the scan. `compacted` is the revision of the last compaction that ended.
+    pub(super) fn follow_in_parts(
+        &self,
+        records: &Records<'_, '_>,
+        compacted: i64,
+        bump_markers: usize,
+        without_lease: Option<&Bits>,
+        workers: usize,
+    ) -> Option<(Walked, bool)> {
+        let total = total(records);
+        // Shares of the keys differ, by those that are changed often above all.
+        let parts = total.div_ceil(MAX_NOTES as u64 / 4 * 3).max(1);
+        if self.gave_up.load(Ordering::Relaxed)
+            || bump_markers > 1
+            || total >> NUMBER_BITS != 0
+            || parts > MAX_PARTS
+        {
+            return None;
+        }
+        let skipped = Bits::new(total);
+        let mut counts = Counts::default();
+        for part in 0..parts {
+            let ledger = Self::of_part(self.hasher.clone(), part, parts);
+            let notes = threads::map_pieces(workers, records.groups.len(), |index| {
+                ledger.note_group(&records.groups[index], compacted)
+            });
+            let notes = notes.into_iter().collect::<Option<Vec<_>>>()?;
+            counts.add(&follow_notes(&notes, records, &skipped, without_lease, workers)?);
+        }
+        Some(counts.walked(skipped, bump_markers))
+    }
+
+    /// Notes the records of a group that are of the ledger's part; nothing if there is no room for them.
+    fn note_group(&self, group: &LeafGroup<'_>, compacted: i64) -> Option<Notes> {
+        let mut notes = Notes::default();
+        let mut number = 0;
+        for leaf in 0..group.len() {
+            for item in group.leaf(leaf).ok()?.leaf_items() {
+                let item = item.ok()?;
+                let (revision, tombstone) = Revision::decode(item.key)?;
+                // The mark of a raised revision is empty.
+                if tombstone || !item.value.is_empty() {
+                    let hash = self.hash(KeyValueMessage::key_of(item.value)?);
+                    if self.has(hash) {
+                        let record = KeyValueMessage::decode(item.value)?;
+                        notes.add(self, hash, number, tombstone, revision.main <= compacted, &record);
+                    }
+                }
+                number += 1;
+            }
+        }
+        notes.finish(self);
+        (!self.is_full()).then_some(notes)
+    }
+
+    /// The hash of a key.
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        hash(&self.hasher, key)
+    }
+
+    /// Whether the key with this hash is of the ledger's part. By bits that the notes do not have.
+    fn has(&self, hash: u64) -> bool {
+        hash % MAX_PARTS % self.parts == self.part
+    }
+}
+
+fn total(records: &Records<'_, '_>) -> u64 {
+    records.segments.iter().map(|segment| segment.items).sum()
+}
+
+/// Follows the histories of the keys that are noted; nothing if they do not fit.
+fn follow_notes(
+    notes: &[Notes],
+    records: &Records<'_, '_>,
+    skipped: &Bits,
+    without_lease: Option<&Bits>,
+    workers: usize,
+) -> Option<Counts> {
+    let mut first = 0;
+    let mut groups = Vec::with_capacity(notes.len());
+    for (group, segment) in notes.iter().zip(records.segments) {
+        groups.push((group, first));
+        first += segment.items;
+    }
+    let count: usize = notes.iter().map(|group| group.notes.len()).sum();
+    let bits = (count as u64 / NOTES_AT_ONCE + 1).next_power_of_two().trailing_zeros();
+    let results = threads::map(workers, |worker| {
+        let mut counts = Counts::default();
+        let mut part_notes = Vec::new();
+        for part in (worker as u128..1 << bits).step_by(workers) {
+            part_notes.clear();
+            for (group, first) in &groups {
+                let from = group.notes.partition_point(|note| note.part(bits) < part);
+                let rest = group.notes.get(from..).unwrap_or_default();
+                let count = rest.partition_point(|note| note.part(bits) == part);
+                part_notes.extend(rest[..count].iter().map(|note| note.counted_from(*first)));
+            }
+            part_notes.sort_unstable();
+            counts.follow_part(&part_notes, skipped, without_lease)?;
+        }
+        Some(counts)
+    });
+    let mut counts = Counts::default();
+    for found in results {
+        counts.add(&found?);
+    }
+    Some(counts)
 }
 
 #[derive(Default)]
@@ -170,6 +282,15 @@ struct Counts {
 }
 
 impl Counts {
+    fn add(&mut self, more: &Self) {
+        self.live_keys += more.live_keys;
+        self.kubernetes |= more.kubernetes;
+    }
+
+    fn walked(self, skipped: Bits, bump_markers: usize) -> (Walked, bool) {
+        (Walked::new(skipped, self.live_keys, self.live_keys > 0 || bump_markers > 0), self.kubernetes)
+    }
+
     fn follow_part(&mut self, notes: &[Note], skipped: &Bits, without_lease: Option<&Bits>) -> Option<()> {
         for key in notes.chunk_by(|a, b| a.0 >> HASH_SHIFT == b.0 >> HASH_SHIFT) {
             let mut newest: Option<Note> = None;
@@ -200,11 +321,13 @@ impl Counts {
 }
 
 impl Notes {
-    /// Notes the record with this number in its group; `compacted` if it is at or below the compact revision.
+    /// Notes the record with this number in its group, whose key has this hash; `compacted` if it is at or below the compact
+    /// revision.
     #[inline]
     pub(super) fn add(
         &mut self,
         ledger: &Ledger,
+        hash: u64,
         number: u32,
         tombstone: bool,
         compacted: bool,
@@ -226,7 +349,7 @@ impl Notes {
             print(version, created) << PRINT_BITS | before
         };
         self.notes.push(Note(
-            u128::from(hash(&ledger.hasher, record.key)) >> 16 << HASH_SHIFT
+            u128::from(hash) >> 16 << HASH_SHIFT
                 | u128::from(number) << NUMBER_SHIFT
                 | flag(TOMBSTONE, tombstone)
                 | flag(KUBERNETES, record.key.starts_with(super::records::KUBERNETES_PREFIX))
@@ -237,6 +360,10 @@ impl Notes {
 
     /// Sorts them, and gives back room that was not needed.
     pub(super) fn finish(&mut self, ledger: &Ledger) {
+        if ledger.is_full() {
+            *self = Self::default();
+            return;
+        }
         ledger.room.fetch_add(std::mem::take(&mut self.room), Ordering::Relaxed);
         self.notes.sort_unstable();
         self.notes.shrink_to_fit();
@@ -246,6 +373,11 @@ impl Notes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bolt::Refuse;
+    use crate::content::{Budget, Segment, segments};
+    use crate::hash::{hash_kv, of_window};
+    use crate::history::Window;
+    use crate::{CheckOptions, Outcome, SnapshotFile, inspect};
 
     /// A put with this version, created at this revision; version 0 is a deletion.
     type Step = (&'static str, i64, i64);
@@ -256,10 +388,13 @@ mod tests {
         for (number, &(key, version, create_revision)) in steps.iter().enumerate() {
             let record =
                 KeyValueMessage { key: key.as_bytes(), version, create_revision, ..Default::default() };
-            notes.add(&ledger, number as u32, version == 0, number < compacted, &record);
+            let hash = ledger.hash(record.key);
+            notes.add(&ledger, hash, number as u32, version == 0, number < compacted, &record);
         }
         notes.finish(&ledger);
-        let (walked, _) = ledger.follow(&[(&notes, 0)], steps.len() as u64, 0, None, 1)?;
+        let segments = [Segment { items: steps.len() as u64, ..Segment::default() }];
+        let records = Records { bytes: &[], groups: &[], segments: &segments };
+        let (walked, _) = ledger.follow(&[notes], &records, 0, None, 1)?;
         let skipped = (0..steps.len() as u64).filter(|&number| walked.skips(number)).collect();
         Some((walked.live_keys, skipped))
     }
@@ -297,17 +432,43 @@ mod tests {
     }
 
     #[test]
-    fn more_records_than_room_are_left_to_the_walk() {
-        let fits = vec![("a", 0, 0); 0];
-        assert!(follow(0, &fits).is_some());
-        let keys: Vec<String> = (0..=MAX_NOTES).map(|number| number.to_string()).collect();
+    fn more_records_than_room_leave_no_notes() {
         let ledger = Ledger::new();
         let mut notes = Notes::default();
-        for key in &keys {
-            let record = KeyValueMessage { key: key.as_bytes(), version: 1, ..Default::default() };
-            notes.add(&ledger, 0, false, false, &record);
+        let record = KeyValueMessage { version: 1, ..Default::default() };
+        for number in 0..=MAX_NOTES as u64 {
+            notes.add(&ledger, number << 16, 0, false, false, &record);
         }
         notes.finish(&ledger);
-        assert!(ledger.follow(&[(&notes, 0)], keys.len() as u64, 0, None, 1).is_none());
+        assert!(ledger.is_full() && notes.notes.is_empty());
+        let records = Records { bytes: &[], groups: &[], segments: &[] };
+        assert!(ledger.follow(&[notes], &records, 0, None, 1).is_none());
+    }
+
+    /// In unit tests there is room for fewer notes than these files have records.
+    #[test]
+    fn keys_followed_in_parts_give_the_answers_of_a_walk() {
+        for name in ["alarm", "etcd-3.4-auth", "etcd-3.5-compacted", "etcd-3.6-compacted", "etcd-3.7-auth"] {
+            let path = format!("{}/tests/data/{name}.db.zst", env!("CARGO_MANIFEST_DIR"));
+            let bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+            let file = SnapshotFile::from_bytes(bytes).unwrap();
+            let snapshot = file.snapshot();
+            let (mut branches, leaves) = (Refuse::new(&snapshot.db()), Budget::of(snapshot.bytes()));
+            let (groups, segments) = segments(&snapshot.records().unwrap(), &mut branches, &leaves).unwrap();
+            let records = Records { bytes: snapshot.bytes(), groups: &groups, segments: &segments };
+            assert!(total(&records) > MAX_NOTES as u64, "{name}");
+            let compact_revision = snapshot.compactions().unwrap().finished;
+            let window = Window { revision: snapshot.revision().unwrap(), compact_revision };
+            for workers in [1, 2] {
+                let (walked, kubernetes) = Ledger::new()
+                    .follow_in_parts(&records, compact_revision, 0, None, workers)
+                    .expect("nothing is wrong");
+                let expected = hash_kv(snapshot, 0, None).unwrap();
+                assert_eq!(of_window(&records, &walked, window, workers), Ok(expected.hash), "{name}");
+                assert_eq!(walked.live_keys, file.live().unwrap().len() as u64, "{name}");
+                assert!(!kubernetes, "{name}");
+            }
+            assert_eq!(inspect(&file, &CheckOptions::default()).integrity.outcome, Outcome::Passed, "{name}");
+        }
     }
 }

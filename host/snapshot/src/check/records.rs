@@ -241,7 +241,9 @@ impl GroupRecords<'_, '_, '_> {
         if between || tombstone && revision.main < compacted {
             self.context.ledger.give_up();
         } else {
-            self.notes.add(&self.context.ledger, number, tombstone, revision.main <= compacted, message);
+            let ledger = &self.context.ledger;
+            let hash = ledger.hash(message.key);
+            self.notes.add(ledger, hash, number, tombstone, revision.main <= compacted, message);
         }
     }
 
@@ -296,7 +298,7 @@ pub(super) struct History {
 pub(super) fn check_history(
     snapshot: Snapshot<'_>,
     scan: &BucketScan<'_>,
-    groups: &[GroupRecords<'_, '_, '_>],
+    groups: &mut [GroupRecords<'_, '_, '_>],
     context: &Context<'_, '_>,
     findings: &Collector,
     workers: usize,
@@ -328,7 +330,8 @@ pub(super) fn check_history(
     let records_view = Records { bytes: snapshot.bytes(), groups: &scan.groups, segments: &scan.segments };
     let window = Window { revision, compact_revision: context.compactions.finished };
     let workers = if scan.groups.len() < 4 { 1 } else { workers };
-    let followed = match follow_notes(scan, groups, context, window, without_lease.as_ref(), workers) {
+    let followed = match follow_notes(&records_view, groups, context, window, without_lease.as_ref(), workers)
+    {
         Some(followed) => Ok(followed),
         None => walk_history(&records_view, window, workers, || KeyHistory {
             context,
@@ -351,27 +354,34 @@ pub(super) fn check_history(
     History { hash, live_keys: walked.live_keys, kubernetes, ..unread }
 }
 
-/// Follows each key's history by the notes of the scan; nothing if they do not tell that all is well.
+/// Follows each key's history by notes of its records; nothing if they do not tell that all is well.
 fn follow_notes(
-    scan: &BucketScan<'_>,
-    groups: &[GroupRecords<'_, '_, '_>],
+    records: &Records<'_, '_>,
+    groups: &mut [GroupRecords<'_, '_, '_>],
     context: &Context<'_, '_>,
     window: Window,
     without_lease: Option<&Bits>,
     workers: usize,
 ) -> Option<(Walked, bool)> {
+    // Afterwards they take no memory any more.
+    let notes: Vec<Notes> = groups.iter_mut().map(|group| std::mem::take(&mut group.notes)).collect();
     // With a compaction at the very end, lives that begin in the transaction that ended another are counted otherwise.
     if window.compact_revision >= window.revision {
         return None;
     }
-    let mut records = 0;
-    let mut numbered = Vec::with_capacity(groups.len());
-    for (group, segment) in groups.iter().zip(&scan.segments) {
-        numbered.push((&group.notes, records));
-        records += segment.items;
-    }
     let bump_markers = groups.iter().map(|group| group.bump_markers).sum();
-    context.ledger.follow(&numbered, records, bump_markers, without_lease, workers)
+    let ledger = &context.ledger;
+    if ledger.is_full() {
+        drop(notes);
+        return ledger.follow_in_parts(
+            records,
+            window.compact_revision,
+            bump_markers,
+            without_lease,
+            workers,
+        );
+    }
+    ledger.follow(&notes, records, bump_markers, without_lease, workers)
 }
 
 fn check_compactions(context: &Context<'_, '_>, last: i64) {
