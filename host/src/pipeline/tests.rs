@@ -91,7 +91,7 @@ impl Bench {
 /// Runs to the end, which comes.
 async fn ends(job: &Job) -> Result<Report, BackupError> {
     let never = CancellationToken::new();
-    let running = run(job, &Silent, &never);
+    let running = Box::pin(run(job, &Silent, &never));
     tokio::time::timeout(LIMIT, running).await.expect("a run ends")
 }
 

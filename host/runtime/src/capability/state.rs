@@ -241,7 +241,7 @@ mod tests {
         }
         let refused = |result: Result<(), Error>| result.expect_err("too much").code;
         assert_eq!(refused(set(&mut entries.clone(), "d".into(), &full)), "limit");
-        assert_eq!(refused(set(&mut entries.clone(), "d".into(), &[0; VALUE_BYTES + 1])), "limit");
+        assert_eq!(refused(set(&mut entries.clone(), "d".into(), &vec![0; VALUE_BYTES + 1])), "limit");
         assert_eq!(refused(set(&mut entries.clone(), "k".repeat(257), b"")), "limit");
         assert_eq!(refused(set(&mut entries.clone(), String::new(), b"")), "limit");
     }

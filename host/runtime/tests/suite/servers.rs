@@ -89,12 +89,13 @@ async fn serve(mut stream: TcpStream, answer: Answer, seen: &Mutex<Vec<String>>)
         }
         Answer::Endless => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
-            while stream.write_all(&[b'x'; 64 << 10]).await.is_ok() {}
+            let chunk = vec![b'x'; 64 << 10];
+            while stream.write_all(&chunk).await.is_ok() {}
         }
         Answer::Silence => std::future::pending().await,
         Answer::HeadOnly => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
