@@ -233,7 +233,7 @@ async fn bring_documents(
 async fn is_same(source: &dyn Store, target: &dyn Store, id: &BackupId) -> Result<bool, SyncError> {
     let (theirs, ours) = futures::join!(catalog::manifest(source, id), catalog::manifest(target, id));
     match (theirs, ours) {
-        (Ok(Some(theirs)), Ok(Some(ours))) => Ok(theirs.stored.sha256 == ours.stored.sha256),
+        (Ok(Some(theirs)), Ok(Some(ours))) => Ok(theirs.plain == ours.plain),
         (Err(error @ CatalogError::Store(_)), _) | (_, Err(error @ CatalogError::Store(_))) => {
             Err(error.into())
         }

@@ -150,7 +150,7 @@ async fn proofs_and_pins_that_came_later_are_brought_and_verdicts_on_one_copy_ar
 async fn proofs_of_another_backup_of_the_same_id_are_not_brought() {
     let (from, to) = (three().await, repository());
     let mut other = from.manifest(IDS[0]).await;
-    other.stored.sha256 = "0".repeat(64);
+    other.plain.sha256 = "0".repeat(64);
     catalog::testing::commit_plain(&to.store, &other).await.unwrap();
     bring(&named("to", to.store.clone()), None, &named("from", from.store.clone())).await;
     assert!(catalog::records(&to.store, &other.id).await.unwrap().is_empty());

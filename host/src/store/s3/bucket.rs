@@ -561,7 +561,7 @@ impl Bucket {
 }
 
 /// How long to wait after so many tries: twice as long each time, and not all at the same moment.
-fn pause_before(tries: u32) -> Duration {
+pub(super) fn pause_before(tries: u32) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     let chance = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), tries) % 1000;
     longest / 2 + longest.mul_f64(chance as f64 / 2000.0)

@@ -25,10 +25,10 @@ use futures::StreamExt;
 use http_body::{Body, Frame, SizeHint};
 use md5::Md5;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 
-use super::bucket::{Begun, Bucket, MARK};
+use super::bucket::{Begun, Bucket, MARK, pause_before};
 use super::errors::{Kind, S3Error};
 use super::{Algorithm, Checksums};
 use crate::session::SessionId;
@@ -40,6 +40,8 @@ const MAX_PARTS: u64 = 10_000;
 const PARTS_BEFORE_GROWTH: u64 = 1000;
 /// Bytes handed to the connection at a time: small, so that a slow connection is seen to move.
 const FRAME_BYTES: usize = 64 << 10;
+/// How often an object is looked for that the server says is there: some seconds in all.
+const LOOKS: u32 = 5;
 /// First room for a part that may turn out to be all there is.
 const FIRST_ROOM_BYTES: usize = 64 << 10;
 
@@ -66,9 +68,7 @@ pub(super) async fn put(
             Err(error) => Err(failed(error)),
         };
     }
-    let begun = bucket.begin_upload(&key, &mark).await.map_err(failed)?;
-    let upload =
-        Upload { bucket: Arc::clone(bucket), key, begun, mark, sending: JoinSet::new(), over: false };
+    let upload = Upload::begin(Arc::clone(bucket), key, mark).await.map_err(failed)?;
     match send_and_commit(upload, first, &mut source).await {
         Ok(true) => Ok(source.read),
         Ok(false) => Err(StoreError::Exists { path: path.to_string() }),
@@ -136,6 +136,22 @@ struct Upload {
     /// The parts under way.
     sending: Sending,
     over: bool,
+}
+
+impl Upload {
+    /// Begins one. On a task of its own: whoever gives up before the answer has come would leave an upload that nobody knows.
+    async fn begin(bucket: Arc<Bucket>, key: String, mark: String) -> Result<Self, S3Error> {
+        let (hand_over, begun) = oneshot::channel();
+        tokio::spawn(async move {
+            let begun = bucket.begin_upload(&key, &mark).await;
+            let upload =
+                begun.map(|begun| Self { bucket, key, begun, mark, sending: JoinSet::new(), over: false });
+            // Not wanted any more: it is dropped, and so aborted.
+            let _ = hand_over.send(upload);
+        });
+        let broke_off = |_| Err(S3Error::new(Kind::Request, "beginning an upload broke off"));
+        begun.await.unwrap_or_else(broke_off)
+    }
 }
 
 impl Drop for Upload {
@@ -343,14 +359,21 @@ async fn settle(bucket: &Bucket, key: &str, mark: &str, error: S3Error) -> Resul
     if !ambiguous {
         return Err(error);
     }
-    match bucket.look(key).await {
-        Ok(Some(found)) => {
-            let own = found.metadata().and_then(|metadata| metadata.get(MARK));
-            Ok(own.is_some_and(|own| own == mark))
+    for tries in 1.. {
+        match bucket.look(key).await {
+            Ok(Some(found)) => {
+                let own = found.metadata().and_then(|metadata| metadata.get(MARK));
+                return Ok(own.is_some_and(|own| own == mark));
+            }
+            // Some servers refuse for the sake of an object that they show a moment later.
+            Ok(None) if error.kind == Kind::Precondition && tries < LOOKS => {
+                tokio::time::sleep(pause_before(tries)).await;
+            }
+            // What cannot be looked at now was told by the first error well enough.
+            Ok(None) | Err(_) => break,
         }
-        // What cannot be looked at now was told by the first error well enough.
-        Ok(None) | Err(_) => Err(error),
     }
+    Err(error)
 }
 
 /// Writes an object that fits into one request. `false` when it was there already.
