@@ -23,7 +23,7 @@ use crate::units;
 /// List the backups in the stores
 ///
 /// Newest first: when it was made, at which revision, how large it is, and what its latest proof said. What cannot be read is told
-/// on standard error, and at the end of the JSON as entries with an `error`; the exit code is 2 then. With `keys` in [trust], what none
+/// on standard error, and at the end of the JSON as entries with an `error`; the exit code is 2 then. With `keys` in `[trust]`, what none
 /// of them has signed is REFUSED (in JSON `refused`), as it is by every other command.
 ///
 /// What was read of a bucket's manifests and proofs is remembered in `backup.scratch`, and read again only where the bucket lists

@@ -20,9 +20,9 @@ use crate::store::StoreError;
 
 /// Sign backups that are there already
 ///
-/// Adds the signature of the key in [signing] to backups that were made before there was one, or that another key has signed: beside
+/// Adds the signature of the key in `[signing]` to backups that were made before there was one, or that another key has signed: beside
 /// what they have, which stays. You vouch for them: look first that they are what they should be (`holdfast check --read-data`,
-/// `holdfast verify ID`, before `keys` stands in [trust]).
+/// `holdfast verify ID`, before `keys` stands in `[trust]`).
 ///
 /// Exits 2 when one could not be signed.
 #[derive(Debug, clap::Args)]
