@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod disk;
 pub mod filling;
+mod listener;
 pub mod objects;
 pub mod plugins;
 pub mod process;

@@ -3,11 +3,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use crate::listener::Listener;
 use crate::relay::{Request, head_lines};
 
 /// The user that every proxy knows, and the password.
@@ -20,56 +20,36 @@ const AUTHORIZATION: &str = "Basic cHJveHktdXNlcjpwcm94eS1wYXNzd29yZA==";
 struct Shared {
     server: u16,
     asked: Mutex<Vec<String>>,
-    over: AtomicBool,
 }
 
 /// A running proxy.
 pub struct Proxy {
-    port: u16,
+    listener: Listener,
     shared: Arc<Shared>,
 }
 
 impl Proxy {
     /// Every name leads to this port on loopback.
     pub fn to(server: u16) -> Proxy {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port on loopback is free");
-        let port = listener.local_addr().expect("a listener has an address").port();
-        let shared = Arc::new(Shared { server, asked: Mutex::default(), over: AtomicBool::new(false) });
+        let shared = Arc::new(Shared { server, asked: Mutex::default() });
         let served = Arc::clone(&shared);
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                if served.over.load(Ordering::Relaxed) {
-                    return;
-                }
-                let (Ok(client), shared) = (client, Arc::clone(&served)) else { continue };
-                // Either end may go away at any time.
-                thread::spawn(move || drop(serve(&shared, client)));
-            }
-        });
-        Proxy { port, shared }
+        let listener = Listener::start(move |client| serve(&served, client));
+        Proxy { listener, shared }
     }
 
     /// Its URL, with user and password.
     pub fn url(&self) -> String {
-        format!("http://{USER}:{PASSWORD}@127.0.0.1:{}", self.port)
+        format!("http://{USER}:{PASSWORD}@127.0.0.1:{}", self.listener.port())
     }
 
     /// Its URL, for whom it lets nobody through.
     pub fn url_without_password(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.listener.endpoint()
     }
 
     /// What it was asked for so far: `GET http://host/path`, `CONNECT host:443`.
     pub fn asked(&self) -> Vec<String> {
         self.shared.asked.lock().expect("no proxy has panicked").clone()
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.shared.over.store(true, Ordering::Relaxed);
-        // Wakes the listener up, which then ends.
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
     }
 }
 

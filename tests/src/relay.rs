@@ -5,10 +5,10 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::thread;
+
+use crate::listener::Listener;
 
 /// Longest head of a request, or an answer.
 const MAX_HEAD_BYTES: u64 = 64 << 10;
@@ -88,56 +88,31 @@ struct Shared {
     server: u16,
     pick: Box<Pick>,
     requests: Mutex<Vec<Request>>,
-    over: AtomicBool,
 }
 
 /// A running relay.
 pub struct Relay {
-    port: u16,
+    listener: Listener,
     shared: Arc<Shared>,
 }
 
 impl Relay {
     /// Relays to a port on loopback; `pick` says what happens to each request.
     pub fn to(server: u16, pick: impl Fn(&Request) -> Fault + Send + Sync + 'static) -> Relay {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port on loopback is free");
-        let port = listener.local_addr().expect("a listener has an address").port();
-        let shared = Arc::new(Shared {
-            server,
-            pick: Box::new(pick),
-            requests: Mutex::default(),
-            over: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared { server, pick: Box::new(pick), requests: Mutex::default() });
         let served = Arc::clone(&shared);
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                if served.over.load(Ordering::Relaxed) {
-                    return;
-                }
-                let (Ok(client), shared) = (client, Arc::clone(&served)) else { continue };
-                // A broken connection is what this is for.
-                thread::spawn(move || drop(relay(&shared, client)));
-            }
-        });
-        Relay { port, shared }
+        let listener = Listener::start(move |client| relay(&served, client));
+        Relay { listener, shared }
     }
 
     /// Its URL.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.listener.endpoint()
     }
 
     /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().expect("no relay has panicked").clone()
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.shared.over.store(true, Ordering::Relaxed);
-        // Wakes the listener up, which then ends.
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
     }
 }
 

@@ -2,11 +2,10 @@
 //! (an instance's metadata, a token service).
 
 use std::io::{self, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
+use crate::listener::Listener;
 use crate::relay::{Request, head_lines};
 
 /// Longest body of a request.
@@ -26,55 +25,31 @@ type Answer = dyn Fn(&Call) -> (u16, String) + Send + Sync;
 struct Shared {
     answer: Box<Answer>,
     calls: Mutex<Vec<Call>>,
-    over: AtomicBool,
 }
 
 /// A running service.
 pub struct Service {
-    port: u16,
+    listener: Listener,
     shared: Arc<Shared>,
 }
 
 impl Service {
     /// Starts one; `answer` gives each call's status and body.
     pub fn start(answer: impl Fn(&Call) -> (u16, String) + Send + Sync + 'static) -> Service {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port on loopback is free");
-        let port = listener.local_addr().expect("a listener has an address").port();
-        let shared = Arc::new(Shared {
-            answer: Box::new(answer),
-            calls: Mutex::default(),
-            over: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared { answer: Box::new(answer), calls: Mutex::default() });
         let served = Arc::clone(&shared);
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                if served.over.load(Ordering::Relaxed) {
-                    return;
-                }
-                let (Ok(client), shared) = (client, Arc::clone(&served)) else { continue };
-                // A client that goes away is its own business.
-                thread::spawn(move || drop(serve(&shared, client)));
-            }
-        });
-        Service { port, shared }
+        let listener = Listener::start(move |client| serve(&served, client));
+        Service { listener, shared }
     }
 
     /// Its URL.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.listener.endpoint()
     }
 
     /// The calls so far.
     pub fn calls(&self) -> Vec<Call> {
         self.shared.calls.lock().expect("no service has panicked").clone()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.shared.over.store(true, Ordering::Relaxed);
-        // Wakes the listener up, which then ends.
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
     }
 }
 

@@ -119,28 +119,35 @@ pub async fn is_signed_by(
     let document = edition_path(&manifest.id, manifest.edition);
     let bytes = store::read_small(store, &document, super::MAX_DOCUMENT_BYTES).await?;
     let keys = std::slice::from_ref(key);
-    let texts = signatures(store, &document, keys).await?;
-    Ok(texts.iter().any(|text| matches!(Signature::check(keys, &bytes, text), Signature::Trusted { .. })))
+    let judged = judge_signatures(store, &document, &bytes, keys).await?;
+    Ok(judged.iter().any(|signature| matches!(signature, Signature::Trusted { .. })))
 }
 
-/// The signatures over a document: the first, and those by these keys.
-pub(super) async fn signatures(
+/// What is known of the signatures over a document: the first, and those by these keys, up to one that a key of these made.
+pub(super) async fn judge_signatures(
     store: &dyn Store,
     document: &ObjectPath,
+    bytes: &[u8],
     keys: &[TrustedKey],
-) -> Result<Vec<String>, StoreError> {
-    let mut texts = Vec::new();
+) -> Result<Vec<Signature>, StoreError> {
+    let mut judged = Vec::new();
     let further = keys.iter().map(|key| signature_by(document, key));
-    for signature in std::iter::once(signature_path(document)).chain(further) {
-        match store::read_small(store, &signature, MAX_SIGNATURE_BYTES).await {
+    for path in std::iter::once(signature_path(document)).chain(further) {
+        let text = match store::read_small(store, &path, MAX_SIGNATURE_BYTES).await {
             // What is no text is no signature; what the check says of it is the same.
-            Ok(bytes) => texts.push(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(StoreError::NotFound { .. }) => {}
-            Err(StoreError::TooLarge { .. }) => texts.push(String::new()),
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+            Err(StoreError::NotFound { .. }) => continue,
+            Err(StoreError::TooLarge { .. }) => String::new(),
             Err(error) => return Err(error),
+        };
+        let signature = Signature::check(keys, bytes, &text);
+        let is_enough = matches!(signature, Signature::Trusted { .. });
+        judged.push(signature);
+        if is_enough {
+            break;
         }
     }
-    Ok(texts)
+    Ok(judged)
 }
 
 /// Signatures beside a backup that were made for a manifest naming this data and never got one: only who wrote the data

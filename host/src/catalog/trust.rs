@@ -40,8 +40,8 @@ impl TrustedStore {
     /// The bytes of a manifest, once they are known to be good.
     async fn trusted(&self, path: &ObjectPath) -> Result<Vec<u8>, StoreError> {
         let bytes = store::read_small(self.inner.as_ref(), path, MAX_DOCUMENT_BYTES).await?;
-        let texts = seal::signatures(self.inner.as_ref(), path, &self.trust.keys).await?;
-        match self.trust.refusal(&bytes, &texts) {
+        let judged = seal::judge_signatures(self.inner.as_ref(), path, &bytes, &self.trust.keys).await?;
+        match self.trust.refusal(&bytes, &judged) {
             None => Ok(bytes),
             Some(reason) => Err(StoreError::Refused { path: path.to_string(), reason }),
         }
@@ -60,9 +60,7 @@ struct Named {
 
 impl Trust {
     /// Why a manifest with these signatures does not count; none when it does.
-    fn refusal(&self, bytes: &[u8], signatures: &[String]) -> Option<String> {
-        let judged: Vec<Signature> =
-            signatures.iter().map(|text| Signature::check(&self.keys, bytes, text)).collect();
+    fn refusal(&self, bytes: &[u8], judged: &[Signature]) -> Option<String> {
         if judged.iter().any(|signature| matches!(signature, Signature::Trusted { .. })) {
             // What does not parse is for the reader to tell.
             let name =

@@ -405,17 +405,9 @@ fn verdict_of(run: VerifyRun) -> Verdict {
                 .findings
                 .into_iter()
                 .take(MAX_FINDINGS)
-                .map(|finding| Finding {
-                    code: finding.code,
-                    severity: finding.severity,
-                    message: finding.message,
-                    key: finding.key.map(|key| key.escape_ascii().to_string()),
-                    page: None,
-                    bucket: None,
-                    revision: None,
-                    offset: None,
-                    expected: None,
-                    found: None,
+                .map(|finding| {
+                    let key = finding.key.map(|key| key.escape_ascii().to_string());
+                    told(finding.code, finding.severity, finding.message, key)
                 })
                 .collect(),
             measurements: report
@@ -439,11 +431,18 @@ fn verdict_of(run: VerifyRun) -> Verdict {
 /// What a plugin asked for and is not granted. It says nothing about the snapshot, so it changes no verdict.
 fn refused(denial: &Denial) -> Finding {
     let hint = denial.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+    let message =
+        format!("the plugin asked for {}, which was refused: {}{hint}", denial.asked, denial.reason);
+    told("denied".to_owned(), Severity::Warning, message, None)
+}
+
+/// What a plugin's call brings to light. Its only place is a key.
+fn told(code: String, severity: Severity, message: String, key: Option<String>) -> Finding {
     Finding {
-        code: "denied".to_owned(),
-        severity: Severity::Warning,
-        message: format!("the plugin asked for {}, which was refused: {}{hint}", denial.asked, denial.reason),
-        key: None,
+        code,
+        severity,
+        message,
+        key,
         page: None,
         bucket: None,
         revision: None,
