@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::host::{self, PluginOptions, rejection};
+use crate::kind::Kind;
 use crate::load::{self, Candidate, Loaded, Loader, Refusal};
 use crate::plugin::Plugin;
 use crate::registry::Rejection;
@@ -33,7 +34,7 @@ pub struct Examination {
     /// What is known of the signature beside it.
     pub signature: Signature,
     /// What kind of plugin its exports make it; none when this agent calls no such kind.
-    pub kind: Option<&'static str>,
+    pub kind: Option<Kind>,
     /// What it asks of its host. Empty for a file that is no component.
     pub imports: Vec<Import>,
     /// What it offers.
@@ -81,8 +82,7 @@ pub(crate) async fn examine(
         read.await.map_err(|error| Refusal::new(format!("could not be read: {error}")))??;
     let (size_bytes, sha256) = (candidate.bytes.len() as u64, candidate.digest.to_string());
     let signature = loader.signature(&candidate);
-    let kind =
-        interfaces.as_ref().is_some_and(|interfaces| interfaces.no_verifier.is_none()).then_some("verifier");
+    let kind = interfaces.as_ref().and_then(|interfaces| interfaces.kind.as_ref().ok().copied());
     let (imports, exports) =
         interfaces.map(|interfaces| (interfaces.imports, interfaces.exports)).unwrap_or_default();
     let loaded = load_named(loader, path, candidate, plugins).await;

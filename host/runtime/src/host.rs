@@ -22,7 +22,7 @@ use crate::plugin::Plugin;
 use crate::registry::{self, Condition, LiveVersion, PluginState, Registry, Rejection};
 use crate::text;
 use crate::trust::TrustPolicy;
-use crate::worlds::verifier;
+use crate::worlds::description;
 
 /// Files that are read and compiled at the same time. Each may take a plugin file's size and its compiler's memory.
 const LOADS_AT_ONCE: usize = 2;
@@ -480,7 +480,7 @@ pub fn plugin_name(file: &Path) -> Option<String> {
 
 /// The name that a file's name gives a plugin.
 pub(crate) fn name_of(path: &Path) -> Result<String, Refusal> {
-    registry::stem(path).filter(|name| verifier::is_name(name)).ok_or_else(|| {
+    registry::stem(path).filter(|name| description::is_name(name)).ok_or_else(|| {
         Refusal::new("has no plugin's name: it is lower case, digits and dashes, then `.wasm`")
     })
 }

@@ -7,7 +7,7 @@
 //!
 //! This crate is the only one that knows the WebAssembly engine, and shows nothing of it.
 //!
-//! From the outside in: `host` and `watch` follow the folder, `examine` looks at one file for its author, `load` makes a file a plugin (`hygiene`, `trust`, `shape`, `cache`,
+//! From the outside in: `host` and `watch` follow the folder, `examine` looks at one file for its author, `load` makes a file a plugin (`hygiene`, `trust`, `shape`, `contract`, `cache`,
 //! `schema`), `worlds` calls one kind of plugin each (`call` for limits and ends, `capability` for what a guest reaches, `grants` for what it may),
 //! `report` and `text` make safe what comes back.
 #![warn(missing_docs)]
@@ -16,6 +16,7 @@ mod bindings;
 mod cache;
 mod call;
 mod capability;
+mod contract;
 mod digest;
 mod engine;
 mod error;
@@ -24,6 +25,7 @@ mod facts;
 mod grants;
 mod host;
 mod hygiene;
+mod kind;
 mod limits;
 mod load;
 mod output;
@@ -50,6 +52,7 @@ pub use host::{
     Change, HostOptions, PluginHost, PluginOptions, ScanEvent, ScanReport, StartError, plugin_name,
 };
 pub use hygiene::Untrusted;
+pub use kind::Kind;
 pub use limits::Limits;
 pub use plugin::Plugin;
 pub use registry::{
@@ -58,4 +61,5 @@ pub use registry::{
 pub use report::{Measurement, PluginFinding, Report};
 pub use schema::Setting;
 pub use trust::{KeyError, Signature, Trust, TrustPolicy, TrustedKey};
-pub use worlds::verifier::{Description, VerifyRun};
+pub use worlds::description::Description;
+pub use worlds::verifier::VerifyRun;

@@ -10,23 +10,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 
-use crate::bindings::VerifierPre;
 use crate::cache::{Cache, Key};
-use crate::call::{CallState, Outside};
+use crate::call::Outside;
 use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::error::CallErrorKind;
 use crate::grants::Wants;
 use crate::host::PluginOptions;
 use crate::hygiene::{self, Untrusted};
+use crate::kind::Kind;
 use crate::plugin::Plugin;
 use crate::schema::ConfigSchema;
 use crate::shape;
 use crate::text;
 use crate::trust::{SIGNATURE_BYTES, SIGNATURE_SUFFIX, Signature, SignatureFile, TrustPolicy};
-use crate::worlds::verifier;
+use crate::worlds::{Linkers, World};
 
 /// The largest plugin file that is read. A Python interpreter with a library takes 20 MB.
 const FILE_BYTES: u64 = 128 << 20;
@@ -246,7 +246,7 @@ fn resolve(folder: &Path, path: &Path) -> Result<PathBuf, Refusal> {
 /// What loading needs, shared by all loads.
 pub(crate) struct Loader {
     engine: Engine,
-    linker: Linker<CallState>,
+    linkers: Linkers,
     cache: Cache,
     trust: TrustPolicy,
     outside: Outside,
@@ -267,8 +267,8 @@ impl Loader {
         trust: TrustPolicy,
         outside: Outside,
     ) -> wasmtime::Result<Loader> {
-        let linker = verifier::linker(&engine)?;
-        Ok(Loader { engine, linker, cache, trust, outside })
+        let linkers = Linkers::new(&engine)?;
+        Ok(Loader { engine, linkers, cache, trust, outside })
     }
 
     /// What is known of a file's signature.
@@ -293,11 +293,12 @@ impl Loader {
         let loader = Arc::clone(&self);
         // Compiling takes from 0.1 s (Rust) to half a minute (Python): never on a thread that others wait for.
         let linked = tokio::task::spawn_blocking(move || loader.link(&candidate)).await;
-        let (verifier, cached) = match linked {
+        let (world, cached) = match linked {
             Ok(linked) => linked?,
             Err(error) => return Err(Refusal::new(format!("could not be compiled: {error}"))),
         };
-        let description = verifier::describe(&self.engine, &verifier, &name, &options.limits)
+        let description = world
+            .describe(&self.engine, &name, &options.limits)
             .await
             .map_err(|error| cannot_describe(&error))?;
         if description.name != name {
@@ -320,7 +321,7 @@ impl Loader {
             })?;
         let plugin = Plugin {
             engine: self.engine.clone(),
-            verifier,
+            world,
             description,
             wants,
             outside: self.outside.clone(),
@@ -335,16 +336,16 @@ impl Loader {
     }
 
     /// Compiles, or takes from the cache, and joins with the imports. True: it came from the cache.
-    fn link(&self, candidate: &Candidate) -> Result<(VerifierPre<CallState>, bool), Refusal> {
-        shape::check_names(&candidate.bytes).map_err(Refusal::new)?;
+    fn link(&self, candidate: &Candidate) -> Result<(World, bool), Refusal> {
+        let kind = shape::check_names(&candidate.bytes).map_err(Refusal::new)?;
         let key = Key { component: candidate.digest, compatibility: self.engine.compatibility() };
         if let Some(component) = self.cached(key) {
-            return Ok((self.join(&component)?, true));
+            return Ok((self.join(kind, &component)?, true));
         }
         shape::check_content(&candidate.bytes).map_err(Refusal::new)?;
         let component = Component::from_binary(self.engine.wasmtime(), &candidate.bytes)
             .map_err(|error| Refusal::new(format!("could not be compiled: {}", reason(&error))))?;
-        let verifier = self.join(&component)?;
+        let world = self.join(kind, &component)?;
         let stored = component
             .serialize()
             .map_err(|error| reason(&error))
@@ -353,11 +354,11 @@ impl Loader {
             // The plugin works all the same; only the next start is slower.
             tracing::warn!(reason, "a compiled plugin could not be cached");
         }
-        Ok((verifier, false))
+        Ok((world, false))
     }
 
-    fn join(&self, component: &Component) -> Result<VerifierPre<CallState>, Refusal> {
-        verifier::link(&self.linker, component).map_err(|error| {
+    fn join(&self, kind: Kind, component: &Component) -> Result<World, Refusal> {
+        self.linkers.link(kind, component).map_err(|error| {
             Refusal::new(format!("does not fit this agent's plugin interfaces: {}", reason(&error)))
         })
     }

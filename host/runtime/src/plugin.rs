@@ -6,21 +6,23 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use etcd_snapshot::SnapshotFile;
 use serde_json::Value;
 
-use crate::bindings::VerifierPre;
-use crate::call::{CallState, Outside, Reach};
+use crate::call::{Outside, Reach};
 use crate::capability::snapshot::Subject;
 use crate::engine::Engine;
 use crate::facts::Facts;
 use crate::grants::{Grants, Wants};
+use crate::kind::Kind;
 use crate::limits::Limits;
 use crate::schema::{ConfigSchema, Setting};
 use crate::trust::Signature;
-use crate::worlds::verifier::{self, Description, Input, VerifyRun};
+use crate::worlds::World;
+use crate::worlds::description::Description;
+use crate::worlds::verifier::{self, Input, VerifyRun};
 
 /// One version of a plugin. Whoever holds it keeps that version, whatever happens to its file.
 pub struct Plugin {
     pub(crate) engine: Engine,
-    pub(crate) verifier: VerifierPre<CallState>,
+    pub(crate) world: World,
     pub(crate) description: Description,
     pub(crate) wants: Wants,
     pub(crate) outside: Outside,
@@ -37,6 +39,11 @@ impl Plugin {
     /// The name that configs use; also the file's stem.
     pub fn name(&self) -> &str {
         &self.description.name
+    }
+
+    /// What it is for.
+    pub fn kind(&self) -> Kind {
+        self.world.kind()
     }
 
     /// The plugin's own version.
@@ -127,6 +134,7 @@ impl Plugin {
         config: &Value,
         grants: &Grants,
     ) -> VerifyRun {
+        let World::Verifier(verifier) = &self.world;
         if let Err(complaints) = self.check_config(config) {
             return VerifyRun::rejected(
                 "config",
@@ -142,7 +150,7 @@ impl Plugin {
             config: if config.is_null() { "{}".to_owned() } else { config.to_string() },
         };
         let reach = Reach { grants: grants.wanted(&self.wants), outside: self.outside.clone() };
-        verifier::verify(&self.engine, &self.verifier, self.name(), &self.limits, reach, input).await
+        verifier::verify(&self.engine, verifier, self.name(), &self.limits, reach, input).await
     }
 
     /// Builds the file's key index, if it is not there, on a thread that may block. A file that cannot be indexed answers

@@ -14,31 +14,7 @@ use crate::error::{CallError, CallErrorKind};
 use crate::grants::{Denial, Redactor};
 use crate::limits::Limits;
 use crate::report::{self, Measurement, Raw, RawFinding, Report};
-use crate::text;
-
-/// A name fits a file name, a TOML key and a metric label.
-const NAME_BYTES: usize = 64;
-const VERSION_BYTES: usize = 64;
-const SUMMARY_BYTES: usize = 1 << 10;
-const WANTS: usize = 64;
-const WANT_BYTES: usize = 512;
-
-/// What a plugin says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Description {
-    /// Lower case, digits and dashes; equal to the file's stem.
-    pub name: String,
-    /// The plugin's own version.
-    pub version: String,
-    /// One sentence on what it does.
-    pub summary: String,
-    /// JSON Schema of its config; empty when it takes none.
-    pub config_schema: String,
-    /// Grants that it would like, as TOML lines. Nothing is granted by this.
-    pub wants: Vec<String>,
-    /// Further facts by name.
-    pub attributes: Vec<(String, String)>,
-}
+use crate::worlds::description::{Description, RawDescription};
 
 /// How one verification ended.
 #[derive(Clone, Debug, Serialize)]
@@ -102,36 +78,8 @@ pub(crate) async fn describe(
             })
         })
         .await;
-    bounded_description(finished.result?)
-}
-
-fn bounded_description(raw: plugin::Description) -> Result<Description, CallError> {
-    let refuse = |message: String| Err(CallError::new(CallErrorKind::Rejected, "description", message));
-    if !is_name(&raw.name) {
-        return refuse(format!(
-            "calls itself `{}`: a name is lower case, digits and dashes, at most {NAME_BYTES}",
-            text::one_line(&raw.name, NAME_BYTES)
-        ));
-    }
-    if raw.version.trim().is_empty() {
-        return refuse("tells no version".into());
-    }
-    Ok(Description {
-        name: raw.name,
-        version: text::one_line(raw.version.trim(), VERSION_BYTES),
-        summary: text::one_line(&raw.summary, SUMMARY_BYTES),
-        config_schema: raw.config_schema,
-        wants: raw.wants.iter().take(WANTS).map(|want| text::one_line(want, WANT_BYTES)).collect(),
-        attributes: report::bounded_attributes(raw.attributes),
-    })
-}
-
-/// Lower case, digits and single dashes within.
-pub(crate) fn is_name(name: &str) -> bool {
-    name.len() <= NAME_BYTES
-        && name.split('-').all(|part| {
-            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        })
+    let plugin::Description { name, version, summary, config_schema, wants, attributes } = finished.result?;
+    RawDescription { name, version, summary, config_schema, wants, attributes }.accept()
 }
 
 /// What a verifier is given.
@@ -265,15 +213,5 @@ mod tests {
             accept(report("x".repeat(report::MEMO_BYTES + 1)), &Limits::default(), &Redactor::default())
                 .expect_err("too large");
         assert_eq!((error.kind, error.code.as_str()), (CallErrorKind::Rejected, "memo"));
-    }
-
-    #[test]
-    fn names_fit_files_keys_and_labels() {
-        for good in ["query", "required-keys", "a1", "2nd"] {
-            assert!(is_name(good), "{good}");
-        }
-        for bad in ["", "-a", "a-", "a--b", "Query", "a_b", "a/b", "..", "é", &"a".repeat(65)] {
-            assert!(!is_name(bad), "{bad}");
-        }
     }
 }

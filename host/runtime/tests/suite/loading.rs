@@ -137,7 +137,7 @@ async fn what_is_no_verifier_of_ours_is_refused_in_a_sentence() {
     for (bytes, reason) in [
         (b"#!/bin/sh\n".to_vec(), "is not a WebAssembly component"),
         (b"\0asm\x01\0\0\0".to_vec(), "is a WebAssembly module, not a component"),
-        (b"\0asm\x0d\0\x01\0".to_vec(), "is not a verifier"),
+        (b"\0asm\x0d\0\x01\0".to_vec(), "is not a plugin"),
         (
             patched(&[("holdfast:snapshot/reader@0.1.0", "holdfast:snapshot/reader@0.2.0")]),
             "was built for `holdfast:snapshot@0.2.0`; this agent serves 0.1.0: update the agent",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use holdfast_runtime::{Allow, Examination, Import, Plugin, Rejection, Setting, Signature};
+use holdfast_runtime::{Allow, Examination, Import, Kind, Plugin, Rejection, Setting, Signature};
 use serde::Serialize;
 
 use super::super::{Context, answer};
@@ -34,7 +34,7 @@ struct Checked<'a> {
     file: String,
     /// Whether an agent would take it from where it lies.
     accepted: bool,
-    kind: Option<&'a str>,
+    kind: Option<&'static str>,
     name: Option<&'a str>,
     version: Option<&'a str>,
     summary: Option<&'a str>,
@@ -72,7 +72,7 @@ fn checked<'a>(examination: &'a Examination, settings: &'a [Setting]) -> Checked
     Checked {
         file: examination.file.display().to_string(),
         accepted: examination.plugin.is_ok() && examination.untrusted.is_none(),
-        kind: examination.kind,
+        kind: examination.kind.map(Kind::name),
         name: description.map(|description| description.name.as_str()),
         version: description.map(|description| description.version.as_str()),
         summary: description.map(|description| description.summary.as_str()),

@@ -1,0 +1,31 @@
+//! What a plugin is for.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The kinds of plugins, each with a world of its own in `wit/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Judges a snapshot.
+    Verifier,
+}
+
+impl Kind {
+    /// Every kind that this agent calls.
+    pub const ALL: [Kind; 1] = [Kind::Verifier];
+
+    /// As it is written in commands and documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Verifier => "verifier",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
