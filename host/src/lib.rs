@@ -12,6 +12,7 @@ pub mod config;
 pub mod details;
 pub mod etcd;
 pub mod look;
+pub mod memory;
 pub mod pack;
 pub mod pipeline;
 pub mod printer;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use holdfast::cli::{self, Cli, LogFormat};
+use holdfast::memory;
 use holdfast::printer;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -13,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
+    memory::keep_little();
     let cli = Cli::parse();
     if let Err(error) = start_logs(&cli) {
         printer::message(format_args!("error: {error}"));
