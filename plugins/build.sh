@@ -11,7 +11,7 @@ if [ $# -ne 1 ] || [ "${1#-}" != "$1" ]; then
     exit 2
 fi
 
-plugins="required-keys kubernetes query drift"
+plugins="required-keys kubernetes query drift smoke webhook slack pagerduty alertmanager webdav"
 case $1 in /*) destination=$1 ;; *) destination=$PWD/$1 ;; esac
 repository=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$repository/target}

@@ -25,7 +25,8 @@ export PATH=$PATH:$tools/bin
 export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 # The tests wait more than they work.
 test_threads=${HOLDFAST_TEST_THREADS:-6}
-plugin_packages=(--package holdfast-plugin --package required-keys --package kubernetes --package query --package drift)
+plugin_packages=(--package holdfast-plugin --package required-keys --package kubernetes --package query --package drift
+    --package smoke --package webhook --package slack --package pagerduty --package alertmanager --package webdav)
 
 usage() { sed -n '2,/^set /p' "${BASH_SOURCE[0]}" | sed -e '/^set /d' -e 's/^# \{0,1\}//'; }
 
@@ -55,16 +56,18 @@ limited() {
 }
 
 step_tools() {
-    tools/install.sh wasm-target protoc zstd age minisign etcd etcd-3.5 etcd-3.6 etcd-3.7 s3 toxiproxy
-    # Not every system has it; where it can be had it is not left out.
+    tools/install.sh wasm-target protoc zstd age minisign etcd etcd-3.5 etcd-3.6 etcd-3.7 s3 toxiproxy webdav wasi-c go alertmanager
+    # Not every system has these; where they can be had they are not left out.
+    tools/install.sh smtp || leave_out smtp "there is no SMTP server, and email is not tested"
     tools/install.sh etcd-3.4 || leave_out etcd-3.4 "it is not to be had on this system, and is not tested"
+    tools/install.sh promtool || leave_out promtool "it is not to be had on this system: metrics and alerts are not checked by it"
 }
 
 step_format() {
     cargo fmt --all --check
     cargo fmt --manifest-path host/snapshot/fuzz/Cargo.toml --check
     if command -v shellcheck >/dev/null; then
-        shellcheck tools/*.sh tests/*.sh examples/*.sh plugins/*.sh host/snapshot/fuzz/*.sh .ci/run
+        shellcheck tools/*.sh tests/*.sh examples/*.sh plugins/*.sh plugins/templates/*.sh host/snapshot/fuzz/*.sh .ci/run
     fi
 }
 

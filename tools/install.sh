@@ -10,9 +10,15 @@
 #   etcd-3.5, etcd-3.6, etcd-3.7    etcd, etcdctl and etcdutl of that version, built from a pinned Go module
 #   s3            an S3 server, versitygw
 #   c++           a C++ compiler, which libFuzzer is built with
+#   webdav        a WebDAV server, golang.org/x/net/webdav
 #   toxiproxy     a proxy that slows, cuts and resets connections
 #   age, zstd     the stock tools that a backup can be opened with
 #   minisign      the stock tool that plugins can be signed with
+#   wasi-c        what plugins in C are compiled with: clang, its linker, and the C library for WebAssembly
+#   go            a Go that compiles plugins in Go
+#   alertmanager  Prometheus Alertmanager
+#   smtp          what the SMTP server of the tests is written with: aiosmtpd, for the Python that is there
+#   promtool      Prometheus' own check of metrics and alert rules
 #
 # For each it looks in this order: what an earlier run set up, PATH, the system's package manager, a pinned Go module.
 # Nothing is started, no service is installed, and nothing outside the tools folder is written except by the
@@ -129,7 +135,7 @@ find_go() {
     fi
     if ! have go && [ -x /usr/local/go/bin/go ]; then PATH=$PATH:/usr/local/go/bin; fi
     if ! have go; then
-        install_package golang-go golang go go || die "Go is not installed, and it is needed to build $1" \
+        install_package golang-go golang go go || die "Go is not installed, and it is needed for $1" \
             "install Go 1.$go_minimum or later (apt-get install golang, dnf install golang, brew install go), then run this again"
     fi
     go=$(command -v go)
@@ -320,6 +326,12 @@ set_up_s3() {
     link_into_bin "$tools/versitygw/versitygw"
 }
 
+set_up_webdav() {
+    if have webdav-server || [ -x "$tools/webdav/webdav-server" ]; then return; fi
+    build_module webdav "$tools/webdav" webdav-server=.
+    link_into_bin "$tools/webdav/webdav-server"
+}
+
 set_up_toxiproxy() {
     if have toxiproxy-server || [ -x "$tools/toxiproxy/toxiproxy-server" ]; then return; fi
     build_module toxiproxy "$tools/toxiproxy" toxiproxy-server=github.com/Shopify/toxiproxy/v2/cmd/server
@@ -346,10 +358,67 @@ set_up_stock() {
     die "\`$name\` is not installed" "install it with the system's package manager, then run this again"
 }
 
+# Debian's package cannot be laid out here: its program looks for its templates where the package installs them.
+set_up_alertmanager() {
+    if have prometheus-alertmanager || have alertmanager || [ -x "$tools/alertmanager/alertmanager" ]; then return; fi
+    build_module alertmanager "$tools/alertmanager" alertmanager=github.com/prometheus/alertmanager/cmd/alertmanager
+    link_into_bin "$tools/alertmanager/alertmanager"
+}
+
+# The folder that Python looks for modules in, for tests: <tools>/smtp.
+set_up_smtp() {
+    have python3 || install_package python3 python3 python3 python3 || die "Python 3 is not installed"
+    local own=$tools/smtp
+    if PYTHONPATH=$own python3 -c 'import aiosmtpd.smtp' 2>/dev/null; then return; fi
+    rm -rf "$own"
+    mkdir -p "$own"
+    # Debian's files are pure Python: any Python 3 that is there takes them.
+    if [ "$(package_manager)" = apt-get ] && apt_lists python3-aiosmtpd &&
+        apt_extract "$own/debian" python3-aiosmtpd python3-attr python3-public; then
+        mv "$own"/debian/usr/lib/python3/dist-packages/* "$own/"
+        rm -rf "$own/debian"
+    else
+        python3 -m pip install --quiet --target "$own" 'aiosmtpd==1.4.6' >&2 || true
+    fi
+    PYTHONPATH=$own python3 -c 'import aiosmtpd.smtp' 2>/dev/null && return
+    die "\`aiosmtpd\` is not to be had for this Python" \
+        "install it (apt-get install python3-aiosmtpd, dnf install python3-aiosmtpd, pip install aiosmtpd), then run this again"
+}
+
+# Installing Debian's package would start a service: one file of it is all that is wanted.
+set_up_promtool() {
+    if have promtool || [ -x "$tools/bin/promtool" ]; then return; fi
+    if [ "$(package_manager)" = apt-get ] && apt_lists prometheus && apt_extract "$tools/prometheus" prometheus; then
+        link_into_bin "$tools/prometheus/usr/bin/promtool"
+        return
+    fi
+    die "\`promtool\` is not installed" "install Prometheus with the system's package manager, then run this again"
+}
+
 set_up_cxx() {
     if have c++; then return; fi
     if install_package g++ gcc-c++ g++ - && have c++; then return; fi
     die "there is no C++ compiler" "install one (apt-get install g++, dnf install gcc-c++), then run this again"
+}
+
+# Does clang make a WebAssembly module that has the C library in it?
+wasi_c_works() {
+    printf '#include <stdio.h>\nint main(void) { return puts("") < 0; }\n' |
+        clang --target=wasm32-wasi -x c - -o /dev/null 2>/dev/null
+}
+
+set_up_wasi_c() {
+    if wasi_c_works; then return; fi
+    install_package "clang lld wasi-libc libclang-rt-dev-wasm32" "clang lld wasi-libc-devel wasi-libc-static" "clang lld wasi-sdk" \
+        "llvm lld wasi-libc wasi-runtimes" && wasi_c_works && return
+    die "clang does not compile for WebAssembly here" \
+        "install it with its linker and the C library (apt-get install clang lld wasi-libc libclang-rt-dev-wasm32), then run this again"
+}
+
+set_up_go() {
+    local go
+    go=$(find_go "plugins in Go")
+    if [ "$(command -v go)" != "$go" ]; then link_into_bin "$go"; fi
 }
 
 main() {
@@ -373,9 +442,15 @@ main() {
             etcd-3.5 | etcd-3.6 | etcd-3.7) set_up_built_etcd "${name#etcd-}" ;;
             s3) set_up_s3 ;;
             c++) set_up_cxx ;;
+            webdav) set_up_webdav ;;
             toxiproxy) set_up_toxiproxy ;;
             age) set_up_age ;;
+            wasi-c) set_up_wasi_c ;;
+            go) set_up_go ;;
+            alertmanager) set_up_alertmanager ;;
+            smtp) set_up_smtp ;;
             zstd | minisign) set_up_stock "$name" ;;
+            promtool) set_up_promtool ;;
             *) die "there is no tool called \`$name\`" "tools/install.sh --help lists them" ;;
         esac
     done

@@ -8,6 +8,7 @@
 //! records/<id>/<utc>-<session>.json            verification records: added, never rewritten
 //! pins/<id>/<utc>-<session>.json               this backup stays, or may go again: added, never rewritten
 //! checks/<utc>-<session>.json                  what a check of the whole store saw: added, never rewritten
+//! inventory/<utc>-<session>.json               what this store should hold, signed: added, never rewritten
 //! repository.json                              whose repository this is
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 mod checkup;
 mod id;
+mod lineage;
 mod listing;
 mod manifest;
 pub mod pin;
@@ -25,12 +27,16 @@ mod trust;
 
 use std::collections::BTreeSet;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use checkup::{CHECK_FORMAT, Check, Depth, Seen};
 pub use id::BackupId;
+pub use lineage::{
+    Gap, GapKind, INVENTORY_FORMAT, Inventory, Known, Link, Stamp, add_inventory, link, newest_inventory,
+    old_inventories,
+};
 pub use listing::{Editions, Listing, editions, editions_of, ids, list, next_edition, order_of};
 pub use manifest::{
     ClusterIdentity, FIRST_EDITION, MANIFEST_FORMAT, Manifest, PackInfo, PlainInfo, Repack, StoredInfo,
@@ -208,6 +214,18 @@ pub enum CatalogError {
         /// Where that is written.
         marker: std::path::PathBuf,
     },
+    /// It kept a signed inventory, and has none any more, or that of another store.
+    #[error("{store} {found}, and this machine knows its inventory `{known}`")]
+    InventoryLost {
+        /// The store, as it describes itself.
+        store: String,
+        /// What is there.
+        found: String,
+        /// What was there.
+        known: String,
+        /// Where that is written.
+        marker: std::path::PathBuf,
+    },
     /// Another cluster's repository.
     #[error("{store} holds the backups of cluster `{found}` (id {found_id}), not of `{name}` (id {id})")]
     OtherCluster {
@@ -233,9 +251,11 @@ impl CatalogError {
             | Self::Untrusted { path, .. }
             | Self::Unsigned { path, .. }
             | Self::Misplaced { path, .. } => Some(path),
-            Self::Store(_) | Self::Emptied { .. } | Self::RolledBack { .. } | Self::OtherCluster { .. } => {
-                None
-            }
+            Self::Store(_)
+            | Self::Emptied { .. }
+            | Self::RolledBack { .. }
+            | Self::InventoryLost { .. }
+            | Self::OtherCluster { .. } => None,
         }
     }
 
@@ -259,6 +279,11 @@ impl CatalogError {
             )),
             Self::RolledBack { marker, .. } => Some(format!(
                 "take the backups from another store, or name the one you want by its id. If they were removed on purpose, remove `{}`",
+                marker.display()
+            )),
+            Self::InventoryLost { marker, .. } => Some(format!(
+                "somebody else removed it, and may have removed backups as well: compare with another store. If it was done on purpose, \
+                 remove `{}`",
                 marker.display()
             )),
             Self::OtherCluster { .. } => Some(
@@ -444,12 +469,33 @@ pub async fn read_edition(
 
 /// A backup's verification records, oldest first.
 pub async fn records(store: &dyn Store, id: &BackupId) -> Result<Vec<Record>, CatalogError> {
-    documents(store, &format!("records/{id}/"), RECORD_FORMAT).await.map(in_order)
+    let read = documents(store, &format!("records/{id}/"), RECORD_FORMAT).await?;
+    read.into_iter().collect::<Result<_, _>>().map(in_order)
+}
+
+/// Those of a backup's verification records that can be read, oldest first, and why the others cannot.
+///
+/// # Errors
+/// When the store cannot be listed.
+pub async fn readable_records(
+    store: &dyn Store,
+    id: &BackupId,
+) -> Result<(Vec<Record>, Vec<CatalogError>), CatalogError> {
+    let (mut records, mut errors) = (Vec::new(), Vec::new());
+    for read in documents(store, &format!("records/{id}/"), RECORD_FORMAT).await? {
+        match read {
+            Ok(record) => records.push(record),
+            // Removed since it was listed.
+            Err(CatalogError::Store(StoreError::NotFound { .. })) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    Ok((in_order(records), errors))
 }
 
 /// What was said about keeping one backup, in the order of names.
 pub async fn pins(store: &dyn Store, id: &BackupId) -> Result<Vec<Pin>, CatalogError> {
-    documents(store, &format!("pins/{id}/"), PIN_FORMAT).await
+    documents(store, &format!("pins/{id}/"), PIN_FORMAT).await?.into_iter().collect()
 }
 
 /// Every document under a prefix, in the order of names.
@@ -457,13 +503,11 @@ async fn documents<T: for<'de> Deserialize<'de> + Send>(
     store: &dyn Store,
     prefix: &str,
     format: &'static str,
-) -> Result<Vec<T>, CatalogError> {
+) -> Result<Vec<Result<T, CatalogError>>, CatalogError> {
     let objects = store::list_all(store, prefix).await?;
-    futures::stream::iter(objects)
-        .map(|object| async move { read_document::<T>(store, &object.path, format).await })
-        .buffered(READERS)
-        .try_collect()
-        .await
+    let reads = futures::stream::iter(objects)
+        .map(|object| async move { read_document::<T>(store, &object.path, format).await });
+    Ok(reads.buffered(READERS).collect().await)
 }
 
 /// Oldest first, by their own word: names may come from clocks that differ.

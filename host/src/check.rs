@@ -10,21 +10,26 @@ pub mod pattern;
 use std::collections::BTreeMap;
 
 use etcd_snapshot::Outcome;
+use futures::StreamExt;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{
-    self, BackupId, CHECK_FORMAT, CatalogError, Check, Depth, Entry, Listing, Manifest, Seen, Trigger,
+    self, BackupId, CHECK_FORMAT, CatalogError, Check, Depth, Entry, Gap, GapKind, Listing, Manifest, Seen,
+    Trigger,
 };
 use crate::pack::Identity;
 use crate::pipeline::store::{NamedStore, with_causes};
-use crate::pipeline::{known_stores, verify};
+use crate::pipeline::{inventory, known_stores, verify};
 use crate::progress::Progress;
 use crate::retrieve::{self, RetrieveError};
 use crate::session::{Clock, Session};
 use crate::store::{ObjectPath, StoreError};
 use pattern::{Pattern, Trend};
+
+/// Manifests looked at side by side.
+const LOOKERS: usize = 16;
 
 /// How many backups are read whole.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,6 +106,9 @@ pub struct Checked {
     pub damaged: Vec<Damage>,
     /// Manifests and other documents that are damaged, moved, planted or refused; and when the store was rolled back.
     pub bad_documents: Vec<String>,
+    /// Backups that should be here and are not, by what is signed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Gap>,
     /// What belongs to no backup: being written, or left by a run that died.
     pub orphans: Vec<Orphan>,
     /// What the damaged backups have in common.
@@ -123,6 +131,7 @@ impl Checked {
             unpacked: 0,
             damaged: Vec::new(),
             bad_documents: Vec::new(),
+            missing: Vec::new(),
             orphans: Vec::new(),
             pattern: None,
             trend: Trend::First,
@@ -133,7 +142,8 @@ impl Checked {
 
     /// Passed, failed when something is damaged, inconclusive when something could not be looked at.
     pub fn outcome(&self) -> Outcome {
-        if !self.damaged.is_empty() || !self.bad_documents.is_empty() {
+        let is_missing = self.missing.iter().any(|gap| gap.kind == GapKind::Missing);
+        if is_missing || !self.damaged.is_empty() || !self.bad_documents.is_empty() {
             Outcome::Failed
         } else if self.errors.is_empty() {
             Outcome::Passed
@@ -172,6 +182,14 @@ pub async fn check(named: &NamedStore, order: &Order<'_>, cancel: &CancellationT
     sort_documents(&listing, &mut checked);
     if let Err(error) = known_stores::refuse_rolled_back(named, &listing) {
         checked.bad_documents.push(with_causes(&error));
+    }
+    match inventory::gaps(named, &listing).await {
+        Ok(missing) => checked.missing = missing,
+        Err(error @ CatalogError::InventoryLost { .. }) => checked.bad_documents.push(with_causes(&error)),
+        Err(error) => checked.errors.push(with_causes(&error)),
+    }
+    if named.guard.is_some() {
+        checked.bad_documents.extend(replaced(named, &listing).await);
     }
     checked.backups = listing.entries.len();
     let last_good = |entry: &Entry| last_good(entry, before.as_ref());
@@ -217,6 +235,26 @@ pub async fn check(named: &NamedStore, order: &Order<'_>, cancel: &CancellationT
         checked.errors.push(format!("what was seen could not be noted: {}", with_causes(&error)));
     }
     checked
+}
+
+/// Backups that are there and are not those that the ones after them follow.
+async fn replaced(named: &NamedStore, listing: &Listing) -> Vec<String> {
+    let links = listing.entries.iter().filter_map(|entry| {
+        let link = entry.manifest.previous.as_ref()?;
+        listing.committed.contains(&link.id).then_some((&entry.manifest.id, link))
+    });
+    let looks = links.map(|(id, link)| async move {
+        // What cannot be read was told of.
+        let found = catalog::link(named.store.as_ref(), &link.id).await.ok()?;
+        (found != *link).then(|| {
+            format!("backup {} is another than the one that {id} names as the one before it", link.id)
+        })
+    });
+    futures::stream::iter(looks.collect::<Vec<_>>())
+        .buffered(LOOKERS)
+        .filter_map(|told| async { told })
+        .collect()
+        .await
 }
 
 /// Tells of each damaged backup in which of the other stores it was found good.

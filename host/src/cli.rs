@@ -16,6 +16,8 @@ pub mod key;
 pub mod keys;
 pub mod list;
 pub mod look;
+mod notices;
+pub mod notify;
 mod open;
 pub mod pin;
 pub mod plugin;
@@ -171,6 +173,7 @@ pub enum Command {
     Unpin(pin::UnpinArgs),
     Sign(sign::Args),
     Agent(agent::Args),
+    Notify(notify::Args),
     Config(config::Args),
     Key(key::Args),
     Plugin(plugin::Args),
@@ -210,7 +213,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Backup(args) => Box::pin(backup::run(args, &context)).await,
         Command::List(args) => list::run(args, &context).await,
         Command::Show(args) => show::run(args, &context).await,
-        Command::Verify(args) => verify::run(args, &context).await,
+        Command::Verify(args) => Box::pin(verify::run(args, &context)).await,
         Command::Restore(args) => Box::pin(restore::run(args, &context)).await,
         Command::Inspect(args) => inspect::run(args, &context).await,
         Command::Check(args) => check::run(args, &context).await,
@@ -224,6 +227,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Unpin(args) => pin::unpin(args, &context).await,
         Command::Sign(args) => sign::run(args, &context).await,
         Command::Agent(args) => agent::run(args, &context).await,
+        Command::Notify(args) => notify::run(args, &context).await,
         Command::Key(args) => key::run(args, &context).await,
         Command::Config(args) => config::run(args, &context).await,
         Command::Plugin(args) => plugin::run(args, &context).await,

@@ -15,14 +15,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use holdfast_runtime::{Allow, Grants, HttpOptions, SecretText, TrustPolicy};
+use holdfast_runtime::{Allow, Grants, HttpOptions, Limits, SecretText, TrustPolicy};
 
 pub use diagnostic::{Described, Diagnostic, Invalid, Severity, Source, Span};
 
 use crate::catalog::Trust;
+use crate::notify::Notifier;
 use crate::pack::{self, Recipient};
 use crate::pipeline::Require;
 use crate::pipeline::preflight::Policy;
@@ -30,7 +32,7 @@ use crate::schedule::Schedule;
 use crate::secret::{SecretError, SecretSource};
 use crate::signing::{SigningError, SigningKey};
 use crate::store::s3;
-use crate::{etcd, retain, secret};
+use crate::{boot, etcd, retain, secret};
 
 /// The largest configuration that is read. A larger file is some other file, given by mistake.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -44,6 +46,8 @@ pub struct Config {
     pub preflight: Policy,
     /// How a backup is made.
     pub backup: BackupConfig,
+    /// When the agent proves backups that lie in a store, in the order of the file.
+    pub verify: Vec<VerifyConfig>,
     /// Which backups stay.
     pub retention: Retention,
     /// Files with the age identities that read backups.
@@ -60,10 +64,16 @@ pub struct Config {
     pub stores: BTreeMap<String, StoreConfig>,
     /// The chains, by name.
     pub chains: BTreeMap<String, Chain>,
+    /// The etcd that is started on restored backups.
+    pub boot: BootConfig,
     /// The secrets that plugins may be granted, by name.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<SocketAddr>,
     /// The plugins: where they are, and the limits of each.
     pub plugins: PluginsConfig,
+    /// Who is told what happens, by name.
+    pub notifiers: BTreeMap<String, Notifier>,
     /// What is likely not meant as it is written.
     pub warnings: Vec<Diagnostic>,
     /// The file, for diagnostics that come later.
@@ -99,7 +109,7 @@ impl ClusterConfig {
         Ok(options)
     }
 
-    /// The client URLs of the members.
+    /// The client URLs of the members; none on a machine that has no business with them.
     pub fn endpoints(&self) -> &[String] {
         &self.connection.endpoints
     }
@@ -120,7 +130,7 @@ impl ClusterConfig {
 pub struct BackupConfig {
     /// When the agent makes one.
     pub schedule: Option<Schedule>,
-    /// Names of [`Config::stores`], at least one.
+    /// Names of [`Config::stores`]; none on a machine that makes no backups.
     pub stores: Vec<String>,
     /// Which of them must have a backup.
     pub require: Require,
@@ -171,6 +181,46 @@ impl BackupConfig {
     }
 }
 
+/// `[[verify]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifyConfig {
+    /// When it is due.
+    pub schedule: Schedule,
+    /// Which backup.
+    pub pick: Pick,
+    /// A name of [`Config::stores`]; none for the first that has it.
+    pub store: Option<String>,
+    /// Names of [`Config::chains`]; those of `backup.verify` when there are none.
+    pub chains: Vec<String>,
+    /// How long all of it may take.
+    pub timeout: Duration,
+}
+
+/// Which backup is proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick {
+    /// The newest.
+    Latest,
+    /// The oldest.
+    Oldest,
+    /// Any.
+    Random,
+    /// Each in turn.
+    All,
+}
+
+impl Pick {
+    /// As it stands in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Latest => "latest",
+            Self::Oldest => "oldest",
+            Self::Random => "random",
+            Self::All => "all",
+        }
+    }
+}
+
 /// `[signing]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningConfig {
@@ -204,6 +254,27 @@ pub enum StoreConfig {
     },
     /// A bucket.
     S3(Box<s3::Options>),
+    /// A plugin.
+    Plugin(Box<PluginStoreConfig>),
+}
+
+/// `[store.NAME.plugin]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginStoreConfig {
+    /// Its name.
+    pub plugin: String,
+    /// What is passed to it; an empty object when nothing is said.
+    pub config: serde_json::Value,
+    /// What it may reach.
+    pub granted: Granted,
+    /// Tries of one call, the first included.
+    pub attempts: u32,
+    /// Limit of a call that moves no object's bytes.
+    pub request_timeout: Duration,
+    /// Limit of standing still, for one that does.
+    pub stall_timeout: Duration,
+    /// What was begun so long ago and never ended is swept.
+    pub stale_after: Duration,
 }
 
 /// `[chain.NAME]`
@@ -211,8 +282,10 @@ pub enum StoreConfig {
 pub struct Chain {
     /// Its name.
     pub name: String,
-    /// What is done, in this order. At least one.
+    /// What is done. At least one.
     pub steps: Vec<Step>,
+    /// One after the other, or not.
+    pub order: Order,
     /// How long all of it may take.
     pub timeout: Duration,
 }
@@ -224,6 +297,18 @@ pub struct Step {
     pub kind: StepKind,
     /// What its failure means for the chain.
     pub on_error: OnError,
+    /// Whether a script is given an etcd that no step before has had.
+    pub fresh: bool,
+}
+
+/// How the steps of a chain run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// One after the other.
+    #[default]
+    InTurn,
+    /// All at the same time.
+    SideBySide,
 }
 
 /// What a step does.
@@ -235,6 +320,11 @@ pub enum StepKind {
     Agreement,
     /// The backup before.
     Continuity,
+    /// A data directory written from it.
+    Restore {
+        /// Whether an etcd is started on it.
+        boot: bool,
+    },
     /// A plugin.
     Plugin {
         /// Its name.
@@ -267,12 +357,13 @@ impl Granted {
 }
 
 impl StepKind {
-    /// What records and messages call it: `integrity`, `agreement`, or the plugin's name.
+    /// What records and messages call it: `integrity`, `agreement`, `restore`, or the plugin's name.
     pub fn name(&self) -> &str {
         match self {
             Self::Integrity => "integrity",
             Self::Continuity => "continuity",
             Self::Agreement => "agreement",
+            Self::Restore { .. } => "restore",
             Self::Plugin { name, .. } => name,
         }
     }
@@ -286,6 +377,24 @@ pub enum OnError {
     Fail,
     /// It is told, no more.
     Warn,
+    /// The chain has failed, and the steps after it are skipped.
+    Stop,
+}
+
+impl OnError {
+    /// Whether the step's verdict counts for the chain's.
+    pub fn counts(self) -> bool {
+        self != Self::Warn
+    }
+}
+
+/// `[boot]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootConfig {
+    /// The etcd: a path, or a name that is looked for on `PATH`.
+    pub program: PathBuf,
+    /// How long it may take until it answers.
+    pub timeout: Duration,
 }
 
 /// `[plugins]` and `[plugin.NAME]`
@@ -301,6 +410,8 @@ pub struct PluginsConfig {
     pub state: PathBuf,
     /// How their HTTP requests leave.
     pub http: HttpOptions,
+    /// What calls may use of plugins that have no limits of their own.
+    pub limits: Limits,
     /// Pin and limits of single plugins, by name.
     pub plugins: BTreeMap<String, PluginConfig>,
 }
@@ -310,10 +421,8 @@ pub struct PluginsConfig {
 pub struct PluginConfig {
     /// The only digest that is loaded, in lower-case hex.
     pub sha256: Option<String>,
-    /// The most memory it may use.
-    pub memory_bytes: u64,
-    /// How long one call may take.
-    pub timeout: Duration,
+    /// What its calls may use.
+    pub limits: Limits,
 }
 
 /// Why there is no [`Config`].
@@ -369,6 +478,7 @@ impl Config {
                 cluster: parts.cluster,
                 preflight: parts.preflight,
                 backup: parts.backup,
+                verify: parts.verify,
                 retention: parts.retention,
                 decrypt: parts.decrypt,
                 passphrases: parts.passphrases,
@@ -377,12 +487,24 @@ impl Config {
                 store_timeouts: parts.store_timeouts,
                 stores: parts.stores,
                 chains: parts.chains,
+                boot: parts.boot,
                 secrets: parts.secrets,
+                metrics: parts.metrics,
                 plugins: parts.plugins,
+                notifiers: parts.notifiers,
                 warnings: problems,
                 source,
             }),
             _ => Err(ConfigErrors::Invalid(Box::new(Invalid { source, diagnostics: problems }))),
+        }
+    }
+
+    /// How an etcd is started on a restored backup.
+    pub fn boot(&self) -> boot::Options {
+        boot::Options {
+            program: self.boot.program.clone(),
+            timeout: self.boot.timeout,
+            scratch: self.backup.scratch.clone(),
         }
     }
 
@@ -401,6 +523,17 @@ impl Config {
                 public_key: key.public_text(),
             }),
             _ => Ok(Some(key)),
+        }
+    }
+
+    /// The same for what may be done without a key, too: then others cannot tell what this machine removes from theft.
+    ///
+    /// # Errors
+    /// As [`Self::signing_key`], when there is a key.
+    pub fn signing_key_if_any(&self) -> Result<Option<SigningKey>, SigningError> {
+        match self.signing_key() {
+            Err(SigningError::NoKey) => Ok(None),
+            other => other,
         }
     }
 

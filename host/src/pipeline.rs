@@ -21,6 +21,7 @@ pub mod fetch;
 pub mod growing;
 pub mod inspect;
 pub mod intent;
+pub mod inventory;
 pub mod known_stores;
 pub mod preflight;
 pub mod remembered;
@@ -85,6 +86,8 @@ pub struct Job {
     pub require: Require,
     /// What proves it.
     pub chains: Vec<Chain>,
+    /// How an etcd is booted on the restored backup.
+    pub boot: crate::boot::Options,
     /// The plugins, pinned for this run.
     pub plugins: Arc<Registry>,
     /// Where the time comes from.
@@ -265,6 +268,11 @@ pub async fn run(
         }
     };
     let continuity = continuity_step(&stores, &id, &identity, &inspected, &mut session).await;
+    // What a backup follows is said by whoever can vouch for it.
+    let previous = match (&job.signing, &continuity.previous) {
+        (Some(_), Some(previous)) => inventory::link(&stores, previous).await,
+        _ => None,
+    };
     let manifest = Manifest {
         format: catalog::MANIFEST_FORMAT.to_owned(),
         id: id.clone(),
@@ -285,6 +293,7 @@ pub async fn run(
         integrity: inspected.inspection.integrity.clone(),
         agreement: agreement.clone(),
         continuity: Some(continuity.clone()),
+        previous,
         repacked: None,
         preflight: ready.findings.clone(),
         stages: session.stages.clone(),
@@ -296,7 +305,8 @@ pub async fn run(
             return Err(error.into());
         }
     };
-    let mut results = store::commit(&stores, &id, &sealed, stored, &mut session).await;
+    let mut results =
+        store::commit(&stores, &manifest, &sealed, job.signing.as_deref(), stored, &mut session).await;
     intent.undo_missed(&stores, &results).await;
     if let Some(error) = store::none_committed(&mut results) {
         return Err(error);
@@ -307,11 +317,12 @@ pub async fn run(
         .filter(|named| results.iter().any(|result| result.store == named.name && result.committed))
     {
         known_stores::saw(named, &id);
+        known_stores::reached(&job.scratch, named.store.as_ref(), session.now());
     }
     results.extend(unusable);
 
     // From here on the backup exists: a proof that fails marks it and takes nothing away.
-    let subject = verify::Subject {
+    let subject = Arc::new(verify::Subject {
         file: Arc::clone(&inspected.file),
         inspection: inspected.inspection.clone(),
         agreement: Some(agreement.clone()),
@@ -320,9 +331,10 @@ pub async fn run(
         cluster: job.cluster_name.clone(),
         backup: Some(id.clone()),
         remembered: Remembered::of(&stores, &id, &verify::remembering(&job.chains, &job.plugins)).await,
-    };
+    });
+    let means = verify::Means { plugins: Arc::clone(&job.plugins), boot: job.boot.clone() };
     let verification =
-        verify::prove(&subject, &job.chains, &job.plugins, Trigger::Backup, &mut session, cancel).await;
+        verify::prove(&subject, &job.chains, &means, Trigger::Backup, &mut session, cancel).await;
     add_records(&stores, &mut results, &verification).await?;
     let stored = if job.require.is_met(&results) { Outcome::Passed } else { Outcome::Failed };
     let outcome = worst([verification.outcome, stored]);
@@ -551,7 +563,8 @@ async fn continuity_step(
     session: &mut Session,
 ) -> Continuity {
     let started = session.now();
-    let state = continuity::State { id, cluster_id: &cluster.id, facts: &inspected.inspection.facts };
+    let facts = &inspected.inspection.facts;
+    let state = continuity::State { id, cluster_id: &cluster.id, facts, previous: None };
     let continuity = continuity::continuity(stores, state).await;
     session.ended("continuity", started, continuity.outcome, continuity.summary());
     continuity

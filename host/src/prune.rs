@@ -13,8 +13,11 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{self, BackupId, CatalogError, Entry, Listing, pin};
+use crate::pipeline::inventory::{self, Signer};
 use crate::pipeline::store::{NamedStore, with_causes};
 use crate::retain::{self, Candidate, Decision, Pinned, Policy, Proof};
+use crate::session::SessionId;
+use crate::signing::SigningKey;
 use crate::store::{ObjectInfo, ObjectPath, Store};
 
 /// Backups looked up side by side for locks.
@@ -35,7 +38,7 @@ pub struct Pruned {
     pub freed_bytes: u64,
     /// Objects that belong to no backup and are too young to be told from those being written.
     pub young: Vec<ObjectPath>,
-    /// Objects that belong to no backup, or to no check that is needed, and that the store keeps locked. A later run removes them.
+    /// Objects that belong to no backup, or are checks and inventories that nobody needs, and that the store keeps locked. A later run removes them.
     pub locked: Vec<ObjectPath>,
     /// What could not be read. The backups concerned were left alone.
     pub unreadable: Vec<String>,
@@ -65,14 +68,21 @@ impl Pruned {
     }
 }
 
-/// Prunes one store. A dry run decides and touches nothing.
-pub async fn prune(
-    named: &NamedStore,
-    policy: &Policy,
-    now: Timestamp,
-    dry_run: bool,
-    cancel: &CancellationToken,
-) -> Pruned {
+/// How a store is pruned.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    /// By these rules.
+    pub policy: &'a Policy,
+    /// What signs for it that backups were removed by rule. Without it nobody can tell that from theft.
+    pub signing: Option<&'a SigningKey>,
+    /// The time.
+    pub now: Timestamp,
+    /// Decide, and touch nothing.
+    pub dry_run: bool,
+}
+
+/// Prunes one store.
+pub async fn prune(named: &NamedStore, order: &Order<'_>, cancel: &CancellationToken) -> Pruned {
     let store = named.store.as_ref();
     let mut pruned = Pruned::of(&named.name);
     let listing = match catalog::list(store).await {
@@ -89,14 +99,14 @@ pub async fn prune(
         pruned.error = Some(format!("nothing is removed: {newer}"));
         return pruned;
     }
-    match decide(store, &listing, policy, now).await {
+    match decide(store, &listing, order.policy, order.now).await {
         Ok(decisions) => pruned.backups = decisions,
         Err(error) => {
             pruned.error = Some(with_causes(&error));
             return pruned;
         }
     }
-    if let Err(error) = carry_out(store, &listing, policy, now, dry_run, cancel, &mut pruned).await {
+    if let Err(error) = carry_out(named, &listing, order, cancel, &mut pruned).await {
         pruned.error = Some(with_causes(&error));
     }
     pruned
@@ -176,14 +186,14 @@ pub fn proof(entry: &Entry) -> Proof {
 }
 
 async fn carry_out(
-    store: &dyn Store,
+    named: &NamedStore,
     listing: &Listing,
-    policy: &Policy,
-    now: Timestamp,
-    dry_run: bool,
+    order: &Order<'_>,
     cancel: &CancellationToken,
     pruned: &mut Pruned,
 ) -> Result<(), CatalogError> {
+    let Order { policy, now, dry_run, .. } = *order;
+    let store = named.store.as_ref();
     let entries = by_id(listing);
     let going: Vec<&Entry> = pruned
         .backups
@@ -191,6 +201,11 @@ async fn carry_out(
         .filter(|decision| !decision.keep)
         .filter_map(|decision| entries.get(&decision.id).copied())
         .collect();
+    if let (Some(key), false) = (order.signing, dry_run) {
+        let signer = Signer { key, session: &SessionId::random(), now };
+        let going = going.iter().map(|entry| entry.manifest.id.clone()).collect();
+        inventory::before_removal(named, signer, listing, &going).await?;
+    }
     let mut shared = Shared::of(&listing.entries);
     for entry in going {
         if cancel.is_cancelled() {
@@ -208,9 +223,10 @@ async fn carry_out(
         pruned.removed.push(manifest.id.clone());
         pruned.freed_bytes += if keep_data { 0 } else { manifest.stored.size_bytes };
     }
-    let checks = catalog::old_checks(store).await?;
+    let mut superfluous = catalog::old_checks(store).await?;
+    superfluous.extend(catalog::old_inventories(store).await?);
     if !dry_run {
-        pruned.locked = catalog::remove_all(store, checks).await?;
+        pruned.locked = catalog::remove_all(store, superfluous).await?;
     }
     let (old, young): (Vec<&ObjectInfo>, Vec<&ObjectInfo>) =
         listing.orphans.iter().partition(|object| is_abandoned(object, policy.orphan_grace, now));

@@ -200,7 +200,10 @@ pub async fn find(stores: &[NamedStore], id: &BackupId) -> Result<Found, SourceE
     let mut failure = None;
     let mut passed_over = Vec::new();
     for named in stores {
-        match find_in(named, id).await {
+        let mut pass_over = |error: &CatalogError| {
+            passed_over.push(format!("in store `{}`: {}", named.name, with_causes(error)));
+        };
+        match read_in(named, id, &mut pass_over).await {
             Ok(Some(entry)) => return Ok(Found { named: named.clone(), entry, passed_over }),
             Ok(None) => {}
             Err(source) => {
@@ -219,18 +222,12 @@ pub async fn find(stores: &[NamedStore], id: &BackupId) -> Result<Found, SourceE
 pub async fn next_copy(stores: &[NamedStore], found: &Found) -> Option<Found> {
     let after = stores.iter().skip_while(|named| named.name != found.named.name).skip(1);
     for named in after {
-        if let Ok(Some(entry)) = find_in(named, &found.entry.manifest.id).await {
+        let read = read_in(named, &found.entry.manifest.id, &mut |_: &CatalogError| ()).await;
+        if let Ok(Some(entry)) = read {
             return Some(Found { named: named.clone(), entry, passed_over: Vec::new() });
         }
     }
     None
-}
-
-async fn find_in(named: &NamedStore, id: &BackupId) -> Result<Option<Entry>, CatalogError> {
-    let Some(manifest) = catalog::manifest(named.store.as_ref(), id).await? else { return Ok(None) };
-    let records = catalog::records(named.store.as_ref(), id).await?;
-    let pins = catalog::pins(named.store.as_ref(), id).await?;
-    Ok(Some(Entry { manifest, records, pins }))
 }
 
 /// Finds the newest backup over all stores.
@@ -330,7 +327,16 @@ async fn read_in(
 ) -> Result<Option<Entry>, CatalogError> {
     let store = named.store.as_ref();
     let Some(manifest) = catalog::manifest(store, id).await? else { return Ok(None) };
-    let records = catalog::records(store, id).await.inspect_err(&mut *pass_over).unwrap_or_default();
+    let records = match catalog::readable_records(store, id).await {
+        Ok((records, unreadable)) => {
+            unreadable.iter().for_each(&mut *pass_over);
+            records
+        }
+        Err(error) => {
+            pass_over(&error);
+            Vec::new()
+        }
+    };
     let pins = catalog::pins(store, id).await.inspect_err(pass_over).unwrap_or_default();
     Ok(Some(Entry { manifest, records, pins }))
 }
@@ -401,6 +407,35 @@ pub async fn unpack_backup(
         retrieve::retrieve(found.named.store.as_ref(), manifest, identities, target, progress).await?;
     local.knows(retrieved);
     Ok(local)
+}
+
+/// Is told of a copy that cannot be used, why, and of the store whose copy is taken in its place.
+pub type PassOver<'a> = dyn Fn(&Found, &SourceError, &NamedStore) + Sync + 'a;
+
+/// Fetches and unpacks a backup from the first copy that can be used, beginning with the one that was found. `missed` gets those that
+/// could not be, all but the last.
+///
+/// # Errors
+/// The last copy, and why it cannot be used either.
+pub async fn unpack_any_copy(
+    stores: &[NamedStore],
+    mut found: Found,
+    identities: &[Identity],
+    place: Place<'_>,
+    progress: &dyn Progress,
+    pass_over: &PassOver<'_>,
+    missed: &mut Vec<(Found, SourceError)>,
+) -> Result<(LocalFile, Found), (Found, SourceError)> {
+    loop {
+        let error = match unpack_backup(&found, identities, place, progress).await {
+            Ok(file) => return Ok((file, found)),
+            Err(error) => error,
+        };
+        let next = if error.is_of_one_copy() { next_copy(stores, &found).await } else { None };
+        let Some(next) = next else { return Err((found, error)) };
+        pass_over(&found, &error, &next.named);
+        missed.push((std::mem::replace(&mut found, next), error));
+    }
 }
 
 /// A snapshot file given by a person: used where it lies when it is plain, unpacked when it is packed.

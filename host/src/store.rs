@@ -5,11 +5,11 @@
 //! `contract`.
 
 mod cached;
-#[cfg(test)]
-pub(crate) mod contract;
+pub mod contract;
 mod directory;
 pub mod fault;
 mod limited;
+pub mod plugin;
 pub mod s3;
 
 use std::fmt;
@@ -28,6 +28,7 @@ pub use directory::DirectoryStore;
 #[cfg(test)]
 pub(crate) use directory::{DiskFault, FailingDisk};
 pub use limited::LimitedStore;
+pub use plugin::PluginStore;
 pub use s3::S3Store;
 
 use crate::pack::hex;
@@ -114,6 +115,9 @@ pub struct Page {
 /// What a store can do beyond the required methods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Features {
+    /// Of two writers of one path, one is refused, however close they are. Without it, it is looked first whether an object is
+    /// there, and both may be told no.
+    pub exclusive: bool,
     /// Objects can be locked against change and removal.
     pub object_lock: bool,
     /// The store keeps older versions of an object.

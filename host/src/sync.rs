@@ -16,13 +16,16 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::{self, BackupId, CatalogError, Entry, Listing, Manifest, Record};
+use crate::catalog::{self, BackupId, CatalogError, ClusterIdentity, Entry, Listing, Manifest, Record};
 use crate::pack::hex;
+use crate::pipeline::inventory::{self, Signer};
 use crate::pipeline::store::{NamedStore, with_causes};
 use crate::pipeline::verify;
 use crate::progress::Progress;
 use crate::prune;
 use crate::retain::{self, Policy, Reason};
+use crate::session::SessionId;
+use crate::signing::SigningKey;
 use crate::store::{self, ByteStream, ObjectPath, Store, StoreError};
 
 /// What one store got.
@@ -89,6 +92,8 @@ pub struct Target<'a> {
     pub named: &'a NamedStore,
     /// Its retention rules: what these would remove is not brought.
     pub policy: Option<&'a Policy>,
+    /// What signs for what the store holds then; none on a machine without the key.
+    pub signing: Option<&'a SigningKey>,
 }
 
 /// Brings `target` what it lacks and any of `sources` has. The first that has it is read; when that fails, the next.
@@ -155,6 +160,9 @@ pub async fn sync(
         synced.errors.push(with_causes(&error));
         return synced;
     }
+    let keeping = keeping(target, &missing).await;
+    // Not all may come, and what comes names others: those are not missing.
+    keeping.note(target, missing.keys().next_back(), now, &mut synced).await;
     missing.append(&mut outdated);
     for (id, holders) in missing {
         if cancel.is_cancelled() {
@@ -166,7 +174,42 @@ pub async fn sync(
             Err(errors) => synced.errors.extend(errors),
         }
     }
+    if !synced.copied.is_empty() {
+        keeping.note(target, None, now, &mut synced).await;
+    }
     synced
+}
+
+/// What is needed to sign what the target holds; nothing where nothing is brought, or nobody signs.
+struct Keeping<'a>(Option<(&'a SigningKey, ClusterIdentity, SessionId)>);
+
+async fn keeping<'a>(target: &Target<'a>, missing: &BTreeMap<BackupId, Vec<&NamedStore>>) -> Keeping<'a> {
+    let Some(key) = target.signing else { return Keeping(None) };
+    for (id, holders) in missing.iter().rev() {
+        for source in holders {
+            if let Ok(Some(manifest)) = catalog::manifest(source.store.as_ref(), id).await {
+                return Keeping(Some((key, manifest.cluster, SessionId::random())));
+            }
+        }
+    }
+    Keeping(None)
+}
+
+impl Keeping<'_> {
+    /// Signs what the target holds, and that those up to `through` may not come.
+    async fn note(
+        &self,
+        target: &Target<'_>,
+        through: Option<&BackupId>,
+        now: Timestamp,
+        synced: &mut Synced,
+    ) {
+        let Self(Some((key, cluster, session))) = self else { return };
+        let signer = Signer { key, session, now };
+        if let Err(error) = inventory::around_sync(target.named, signer, cluster, through).await {
+            synced.errors.push(format!("its inventory: {}", with_causes(&error)));
+        }
+    }
 }
 
 /// What the rules would remove again at once stays away.

@@ -81,3 +81,44 @@ fn any_text_is_taken() {
         }
     }
 }
+
+#[test]
+fn limits_of_one_plugin_stand_on_those_of_all() {
+    let text = r#"
+        [cluster]
+        name = "test"
+        endpoints = ["http://127.0.0.1:2379"]
+        [backup]
+        stores = ["local"]
+        [store.local.directory]
+        path = "/backups"
+        [chain.sanity]
+        steps = [{ plugin = "drift" }, { plugin = "query" }]
+        [plugins.limits]
+        memory = "128MiB"
+        timeout = "10s"
+        handles = 64
+        http_timeout = "3s"
+        [plugin.drift]
+        timeout = "2m"
+        host_calls = 7
+        [plugin.query]
+        cpu = "1s"
+        report = "2MiB"
+        http_received = "5MiB"
+    "#;
+    let config = Config::parse(Path::new("holdfast.toml"), text).unwrap();
+    let options = holdfast::agent::host_options(&config.plugins);
+    let (all, drift, query) =
+        (&options.limits, &options.plugins["drift"].limits, &options.plugins["query"].limits);
+    let seconds = std::time::Duration::from_secs;
+    assert_eq!(
+        (all.memory_bytes, all.timeout, all.cpu, all.handles),
+        (128 << 20, seconds(10), seconds(10), 64)
+    );
+    // More time is more time to compute.
+    assert_eq!((drift.timeout, drift.cpu, drift.host_calls), (seconds(120), seconds(120), 7));
+    assert_eq!((drift.memory_bytes, drift.handles, drift.http_timeout), (128 << 20, 64, seconds(3)));
+    assert_eq!((query.timeout, query.cpu, query.report_bytes), (seconds(10), seconds(1), 2 << 20));
+    assert_eq!((query.http_response_bytes, query.http_request_bytes), (5 << 20, 1 << 20));
+}

@@ -85,6 +85,42 @@ pub async fn fill(endpoints: &[String], megabytes: u64) -> Result<Filled, Error>
     Ok(filled)
 }
 
+/// Bytes of each value that [`put_keys`] writes.
+const SMALL_VALUE_BYTES: usize = 200;
+
+/// Writes this many keys with small values, each once: what is measured by the key and not by the byte.
+///
+/// # Errors
+/// The server refuses, or cannot be reached.
+pub async fn put_keys(endpoints: &[String], count: u64) -> Result<Filled, Error> {
+    let client = Client::connect(endpoints, None).await?;
+    let mut tasks: JoinSet<Result<i64, Error>> = JoinSet::new();
+    let mut filled = Filled { live_keys: count, changes: count, ..Filled::default() };
+    let mut next = 0;
+    while next < count || !tasks.is_empty() {
+        if next < count && tasks.len() < TRANSACTIONS_AT_ONCE {
+            let until = count.min(next + OPERATIONS_PER_TRANSACTION as u64);
+            let put = |number: u64| {
+                let key = format!("/registry/things/namespace-{}/thing-{number:09}", number % 100);
+                TxnOp::put(key, vec![(number % 251) as u8; SMALL_VALUE_BYTES], None)
+            };
+            let transaction = Txn::new().and_then((next..until).map(put).collect::<Vec<_>>());
+            next = until;
+            let mut client = client.kv_client();
+            tasks.spawn(async move {
+                let response = client.txn(transaction).await?;
+                Ok(response.header().map_or(0, etcd_client::ResponseHeader::revision))
+            });
+        } else if let Some(done) = tasks.join_next().await {
+            filled.revision = done.expect("a put does not panic")?.max(filled.revision);
+        }
+    }
+    // What is not committed yet would not be counted.
+    tokio::time::sleep(COMMIT_INTERVAL * 3 / 2).await;
+    filled.database_bytes = client.maintenance_client().status().await?.db_size() as u64;
+    Ok(filled)
+}
+
 struct Filler {
     client: Client,
     changes: Changes,

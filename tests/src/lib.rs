@@ -5,11 +5,13 @@
 //! ports of its own, so that all of them may run at once. Waiting is always for an event, with a limit
 //! ([`wait::until`]).
 
+pub mod alertmanager;
 pub mod certificates;
 pub mod cluster;
 pub mod disk;
 pub mod filling;
 mod listener;
+pub mod mail;
 pub mod objects;
 pub mod plugins;
 pub mod process;
@@ -17,11 +19,13 @@ pub mod protobuf;
 pub mod proxy;
 pub mod relay;
 pub mod s3;
+pub mod scrape;
 pub mod service;
 pub mod site;
 pub mod tools;
 pub mod toxiproxy;
 pub mod wait;
+pub mod webdav;
 
 pub use certificates::{Authority, Validity};
 pub use cluster::{Cluster, Key};

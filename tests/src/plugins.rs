@@ -16,6 +16,26 @@ pub fn built(name: &str) -> PathBuf {
     file
 }
 
+/// A plugin that the tests of the plugin host are made with, and that nobody else wants: "rogue", "hostile-script".
+///
+/// # Panics
+/// When it does not build.
+pub fn guest(name: &str) -> PathBuf {
+    static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let target = tools::target_directory().join("guests");
+    let guest = ["host/runtime/tests/guests", "tests/guests"]
+        .map(|folder| tools::root().join(folder).join(name))
+        .into_iter()
+        .find(|guest| guest.is_dir())
+        .unwrap_or_else(|| panic!("there is no guest `{name}`"));
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip2", "--target-dir"]);
+    command.arg(&target).current_dir(guest).env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS");
+    tools::run(&mut command);
+    target.join("wasm32-wasip2/release").join(format!("{}.wasm", name.replace('-', "_")))
+}
+
 /// Where the built plugins are: `HOLDFAST_PLUGINS`, or where `plugins/build.sh` is told to put them.
 pub fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();

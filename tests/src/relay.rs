@@ -151,8 +151,12 @@ fn relay(shared: &Shared, client: TcpStream) -> io::Result<()> {
     }
     head.push_str("Connection: close\r\n\r\n");
     server.write_all(head.as_bytes())?;
-    let sent = if let Fault::CutRequest(most) = fault { length.min(most) } else { length };
-    io::copy(&mut (&mut reader).take(sent), &mut server)?;
+    if request.is_chunked() {
+        pass_chunks(&mut reader, &mut server)?;
+    } else {
+        let sent = if let Fault::CutRequest(most) = fault { length.min(most) } else { length };
+        io::copy(&mut (&mut reader).take(sent), &mut server)?;
+    }
     match fault {
         Fault::CutRequest(_) => {
             server.shutdown(Shutdown::Both)?;
@@ -180,6 +184,26 @@ fn relay(shared: &Shared, client: TcpStream) -> io::Result<()> {
     }
 }
 
+/// Passes on a body of unknown length, chunk by chunk, to its end.
+fn pass_chunks(reader: &mut BufReader<TcpStream>, server: &mut TcpStream) -> io::Result<()> {
+    loop {
+        let mut line = String::new();
+        if reader.take(MAX_HEAD_BYTES).read_line(&mut line)? == 0 {
+            return server.shutdown(Shutdown::Both);
+        }
+        server.write_all(line.as_bytes())?;
+        let size = u64::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
+        // With the line's end behind each chunk; behind the last one nothing else comes.
+        let passed = io::copy(&mut (&mut *reader).take(size + 2), server)?;
+        if passed < size + 2 {
+            return server.shutdown(Shutdown::Both);
+        }
+        if size == 0 {
+            return Ok(());
+        }
+    }
+}
+
 /// Reads a request up to its body, and writes it down. None when the client sent nothing.
 fn read_head(reader: &mut BufReader<TcpStream>, shared: &Shared) -> io::Result<Option<Request>> {
     let Some(lines) = head_lines(reader)? else { return Ok(None) };
@@ -196,6 +220,11 @@ impl Request {
         let headers = lines.iter().skip(1).filter_map(|line| line.split_once(": "));
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Request { index, method: method.to_owned(), target: target.to_owned(), headers }
+    }
+
+    /// Whether the length of its body is not said beforehand.
+    fn is_chunked(&self) -> bool {
+        self.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
     }
 
     /// Bytes of its body.

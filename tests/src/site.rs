@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::cluster::{Cluster, PASSWORD, temporary_directory};
 use crate::plugins;
 use crate::process::{self, Process};
-use crate::{s3, tools};
+use crate::{s3, tools, webdav};
 
 /// One operator's machine.
 pub struct Site {
@@ -188,6 +188,35 @@ impl Site {
         self.set("backup", "stores", stores).s3_store("remote", endpoint, bucket, "test")
     }
 
+    /// Keeps backups in a folder of a WebDAV server, by the plugin `webdav`, as the store `nas`: beside the local store or in place of it.
+    #[must_use]
+    pub fn nas(self, server: &webdav::Server, folder: &str, beside_local: bool) -> Site {
+        let site = self.nas_at(&server.origin(), folder, beside_local);
+        if server.has_tls() { site.set("plugins", "http_ca", &quoted_path(&server.ca())) } else { site }
+    }
+
+    /// Like [`Site::nas`], of the server at this URL.
+    #[must_use]
+    pub fn nas_at(self, origin: &str, folder: &str, beside_local: bool) -> Site {
+        let password = webdav::Server::password_in(self.directory.path());
+        let stores = if beside_local { "[\"local\", \"nas\"]" } else { "[\"nas\"]" };
+        let config = format!(
+            "{{ url = {}, username = {}, password_secret = \"nas\" }}",
+            quoted(&format!("{origin}/dav/{folder}")),
+            quoted(webdav::USER)
+        );
+        let allow = format!(
+            "{{ http = [{}], http_addresses = [\"127.0.0.0/8\"], secrets = [\"nas\"] }}",
+            quoted(origin)
+        );
+        self.plugins(&["webdav"])
+            .set("backup", "stores", stores)
+            .set("secret.nas", "file", &quoted_path(&password))
+            .set("store.nas.plugin", "name", "\"webdav\"")
+            .set("store.nas.plugin", "config", &config)
+            .set("store.nas.plugin", "allow", &allow)
+    }
+
     /// Defines a store: a prefix in a bucket of the server at this URL.
     #[must_use]
     pub fn s3_store(self, name: &str, endpoint: &str, bucket: &str, prefix: &str) -> Site {
@@ -225,11 +254,22 @@ impl Site {
         self
     }
 
+    /// Puts a plugin that was made for the tests into the plugin folder.
+    #[must_use]
+    pub fn guest(self, name: &str) -> Site {
+        self.install_file(&plugins::guest(name), name);
+        self
+    }
+
     /// Puts a built plugin into the plugin folder under another name.
     pub fn install_plugin(&self, built: &str, name: &str) {
+        self.install_file(&plugins::built(built), name);
+    }
+
+    fn install_file(&self, file: &Path, name: &str) {
         // Written beside and renamed, as a careful operator does.
         let temporary = self.path("plugins").join(format!(".{name}.new"));
-        fs::copy(plugins::built(built), &temporary).expect("a plugin can be copied");
+        fs::copy(file, &temporary).expect("a plugin can be copied");
         fs::rename(&temporary, self.path("plugins").join(format!("{name}.wasm")))
             .expect("a file can be renamed");
     }

@@ -18,13 +18,16 @@ use wasmtime::component::{ResourceTable, ResourceTableError};
 use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
+use crate::capability::database::Allowance;
 use crate::capability::http::{HttpOptions, HttpState};
 use crate::capability::state::StateFolder;
 use crate::engine::Engine;
 use crate::error::{CallError, CallErrorKind};
 use crate::grants::{Denial, Grants, Redactor};
+use crate::ledger::Ledger;
 use crate::limits::{self, Limits, MemoryLimiter};
 use crate::output::{Output, Source};
+use crate::pace::Pace;
 use crate::text;
 
 /// Names kept of a trap's call stack.
@@ -73,6 +76,8 @@ pub(crate) struct Outside {
     pub(crate) http: Arc<HttpOptions>,
     /// Where state is kept, if any is.
     pub(crate) state_folder: Option<PathBuf>,
+    /// Where calls are counted.
+    pub(crate) ledger: Ledger,
 }
 
 /// What one call may reach beyond its input. The default is nothing.
@@ -91,6 +96,8 @@ pub(crate) struct CallState {
     pub(crate) grants: Grants,
     pub(crate) http: HttpState,
     pub(crate) state: StateFolder,
+    pub(crate) pace: Pace,
+    pub(crate) database: Allowance,
     wasi: WasiCtx,
     memory: MemoryLimiter,
 }
@@ -172,6 +179,8 @@ pub(crate) enum Stop {
     Cpu(Duration),
     #[error("used up its time ({0:?})")]
     WallClock(Duration),
+    #[error("moved no bytes for {0:?}")]
+    Stalled(Duration),
     #[error("made more than {0} host calls")]
     HostCalls(u64),
     #[error("handed over a filter of {0} bytes; at most {1} are allowed")]
@@ -186,6 +195,19 @@ pub(crate) struct Finished<R> {
     pub(crate) denied: Vec<Denial>,
     /// For the words in `result`, which are still as the guest wrote them.
     pub(crate) redactor: Redactor,
+}
+
+impl<R> Finished<R> {
+    /// A call that was not made.
+    pub(crate) fn refused(error: CallError) -> Finished<R> {
+        Finished {
+            result: Err(error),
+            stats: CallStats::default(),
+            stderr: String::new(),
+            denied: Vec::new(),
+            redactor: Redactor::default(),
+        }
+    }
 }
 
 /// A guest's work on its store.
@@ -204,7 +226,8 @@ pub(crate) async fn run<R>(
     let redactor = reach.grants.redactor();
     let mut store = new_store(engine, plugin, limits, reach, redactor.clone());
     let running = engine.running();
-    let ended = within_time(work(&mut store), limits, &mut cpu).await;
+    let pace = store.data().pace.clone();
+    let ended = within_time(work(&mut store), limits, &pace, &mut cpu).await;
     drop(running);
 
     let state = store.into_data();
@@ -239,8 +262,9 @@ fn new_store(
     let Reach { grants, outside } = reach;
     let output = Output::new(plugin, limits.log_bytes, redactor);
     let denials = Denials::default();
+    let pace = Pace::default();
     let mut table = ResourceTable::new();
-    table.set_max_capacity(limits::HANDLES);
+    table.set_max_capacity(limits.handles as usize);
     let wasi = WasiCtx::builder()
         .stdout(output.stream(Source::Stdout))
         .stderr(output.stream(Source::Stderr))
@@ -256,8 +280,10 @@ fn new_store(
             host_calls_limit: limits.host_calls,
             denials: denials.clone(),
         },
-        http: HttpState::new(grants.allow().clone(), outside.http, limits, denials),
+        http: HttpState::new(grants.allow().clone(), outside.http, limits, denials, pace.clone()),
+        pace,
         state: StateFolder::new(outside.state_folder.as_deref(), plugin),
+        database: Allowance::default(),
         grants,
         wasi,
         memory: MemoryLimiter::new(limits.memory_bytes),
@@ -265,7 +291,7 @@ fn new_store(
     let mut store = Store::new(engine.wasmtime(), state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(call_data_bytes(limits) as usize);
-    store.set_max_component_handles(limits::HANDLES);
+    store.set_max_component_handles(limits.handles as usize);
     store.epoch_deadline_async_yield_and_update(1);
     store.set_epoch_deadline(1);
     store
@@ -277,18 +303,37 @@ fn call_data_bytes(limits: &Limits) -> u64 {
 
 /// Drives `work` until it ends or its wall or processor time is over. A guest that computes yields at every tick of the
 /// epoch clock, so both are seen within two ticks.
-async fn within_time<R>(work: Work<'_, R>, limits: &Limits, cpu: &mut Duration) -> wasmtime::Result<R> {
+async fn within_time<R>(
+    work: Work<'_, R>,
+    limits: &Limits,
+    pace: &Pace,
+    cpu: &mut Duration,
+) -> wasmtime::Result<R> {
     let mut work = pin!(work);
+    let (mut moves, mut before_move) = (pace.moves(), Duration::ZERO);
     let metered = std::future::poll_fn(|context| {
         let before = thread_cpu_time();
         let polled = work.as_mut().poll(context);
         *cpu += thread_cpu_time().saturating_sub(before);
+        if limits.stall.is_some() && pace.moves() != moves {
+            (moves, before_move) = (pace.moves(), *cpu);
+        }
         match polled {
-            Poll::Pending if *cpu > limits.cpu => Poll::Ready(Err(Stop::Cpu(limits.cpu).into())),
+            Poll::Pending if cpu.saturating_sub(before_move) > limits.cpu => {
+                Poll::Ready(Err(Stop::Cpu(limits.cpu).into()))
+            }
             other => other,
         }
     });
-    match tokio::time::timeout(limits.timeout, metered).await {
+    let moving = async {
+        tokio::select! {
+            ended = metered => ended,
+            () = pace.stalled(limits.stall) => {
+                Err(Stop::Stalled(limits.stall.unwrap_or_default()).into())
+            }
+        }
+    };
+    match tokio::time::timeout(limits.timeout, moving).await {
         Ok(ended) => ended,
         Err(_) => Err(Stop::WallClock(limits.timeout).into()),
     }
@@ -304,8 +349,9 @@ fn explain(error: &wasmtime::Error, state: &CallState, limits: &Limits, stderr: 
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return explain_stop(stop);
     }
-    if error.is::<ResourceTableError>() || mentions(error, "handle") {
-        let message = format!("holds more than {} open handles at once", limits::HANDLES);
+    let full = matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full));
+    if full || mentions(error, "handle limit exceeded") {
+        let message = format!("holds more than {} open handles at once", limits.handles);
         return CallError::new(CallErrorKind::OutOfMemory, "handles", message);
     }
     if mentions(error, "fuel allocated for hostcalls") {
@@ -342,6 +388,7 @@ fn explain_stop(stop: &Stop) -> CallError {
     let (kind, code) = match stop {
         Stop::Cpu(_) => (CallErrorKind::Timeout, "cpu"),
         Stop::WallClock(_) => (CallErrorKind::Timeout, "wall-clock"),
+        Stop::Stalled(_) => (CallErrorKind::Timeout, "stalled"),
         Stop::HostCalls(_) => (CallErrorKind::Denied, "host-calls"),
         Stop::Filter(..) => (CallErrorKind::Rejected, "call-data"),
     };
@@ -358,8 +405,10 @@ fn describe_trap(error: &wasmtime::Error) -> (&'static str, String) {
         return ("exit", format!("ended itself with exit status {}", exit.0));
     }
     let Some(trap) = error.downcast_ref::<Trap>() else {
+        // A number that is no handle of this call, or one of another kind.
+        let code = if mentions(error, "handle") { "bad-handle" } else { "host" };
         return (
-            "host",
+            code,
             format!("was stopped: {}", text::one_line(&error.root_cause().to_string(), LAST_WORDS_BYTES)),
         );
     };

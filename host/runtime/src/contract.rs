@@ -17,19 +17,56 @@ struct World {
 }
 
 /// Each kind that is called.
-const WORLDS: [World; Kind::ALL.len()] = [World {
-    kind: Kind::Verifier,
-    exports: Package {
-        name: "holdfast:verifier",
-        served: Version { major: 0, minor: 1, patch: 0 },
-        interfaces: &["plugin", "verify"],
+const WORLDS: [World; Kind::ALL.len()] = [
+    World {
+        kind: Kind::Verifier,
+        exports: Package {
+            name: "holdfast:verifier",
+            served: Version { major: 0, minor: 1, patch: 0 },
+            interfaces: &["plugin", "verify"],
+        },
+        imports: &[Package {
+            name: "holdfast:snapshot",
+            served: Version { major: 0, minor: 1, patch: 0 },
+            interfaces: &["reader"],
+        }],
     },
-    imports: &[Package {
-        name: "holdfast:snapshot",
-        served: Version { major: 0, minor: 1, patch: 0 },
-        interfaces: &["reader"],
-    }],
-}];
+    World {
+        kind: Kind::Script,
+        exports: Package {
+            name: "holdfast:script",
+            served: Version { major: 0, minor: 1, patch: 0 },
+            interfaces: &["plugin", "run"],
+        },
+        imports: &[Package {
+            name: "holdfast:script",
+            served: Version { major: 0, minor: 1, patch: 0 },
+            interfaces: &["database"],
+        }],
+    },
+    World {
+        kind: Kind::Notifier,
+        exports: Package {
+            name: "holdfast:notifier",
+            served: Version { major: 0, minor: 1, patch: 0 },
+            interfaces: &["plugin", "notify"],
+        },
+        imports: &[],
+    },
+    World {
+        kind: Kind::Store,
+        exports: Package {
+            name: "holdfast:store",
+            served: Version { major: 0, minor: 1, patch: 0 },
+            interfaces: &["plugin", "objects"],
+        },
+        imports: &[Package {
+            name: "holdfast:store",
+            served: Version { major: 0, minor: 1, patch: 0 },
+            interfaces: &["transfer"],
+        }],
+    },
+];
 /// What every kind may import.
 const HOST: Package = Package {
     name: "holdfast:host",

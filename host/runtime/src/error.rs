@@ -42,7 +42,7 @@ pub struct CallError {
     /// The way it ended.
     pub kind: CallErrorKind,
     /// Stable and short. For [`CallErrorKind::Error`] the plugin's own word, else one of ours, e.g. `stack-overflow`,
-    /// `unreachable`, `exit`, `wall-clock`, `cpu`, `memory`, `handles`, `call-data`, `network`, `http`, `secrets`, `state`, `host-calls`,
+    /// `unreachable`, `exit`, `bad-handle`, `wall-clock`, `stalled`, `cpu`, `memory`, `handles`, `call-data`, `network`, `http`, `secrets`, `state`, `host-calls`,
     /// `config`, `report`.
     pub code: String,
     /// One sentence, safe to show.

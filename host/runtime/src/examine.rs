@@ -2,14 +2,13 @@
 //!
 //! This is for authors, who want to know everything at once, also about a file that is refused.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::host::{self, PluginOptions, rejection};
+use crate::host::{self, HostOptions, rejection};
 use crate::kind::Kind;
 use crate::load::{self, Candidate, Loaded, Loader, Refusal};
 use crate::plugin::Plugin;
@@ -65,11 +64,11 @@ pub struct Import {
     pub refused: Option<String>,
 }
 
-/// Reads and loads one file. `plugins` are the settings by name.
+/// Reads and loads one file, with the settings of its name.
 pub(crate) async fn examine(
     loader: &Arc<Loader>,
     path: &Path,
-    plugins: &BTreeMap<String, PluginOptions>,
+    options: &HostOptions,
 ) -> Result<Examination, Refusal> {
     let given = path.to_owned();
     let read = tokio::task::spawn_blocking(move || {
@@ -85,7 +84,7 @@ pub(crate) async fn examine(
     let kind = interfaces.as_ref().and_then(|interfaces| interfaces.kind.as_ref().ok().copied());
     let (imports, exports) =
         interfaces.map(|interfaces| (interfaces.imports, interfaces.exports)).unwrap_or_default();
-    let loaded = load_named(loader, path, candidate, plugins).await;
+    let loaded = load_named(loader, path, candidate, options).await;
     Ok(Examination {
         file: path.to_owned(),
         size_bytes,
@@ -113,9 +112,9 @@ async fn load_named(
     loader: &Arc<Loader>,
     path: &Path,
     candidate: Candidate,
-    plugins: &BTreeMap<String, PluginOptions>,
+    options: &HostOptions,
 ) -> Result<Loaded, Refusal> {
     let name = host::name_of(path)?;
-    let options = plugins.get(&name).cloned().unwrap_or_default();
+    let options = options.of(&name);
     Arc::clone(loader).load(candidate, name, path.to_owned(), options).await
 }

@@ -16,6 +16,7 @@ use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::examine::{self, Examination};
 use crate::hygiene;
+use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::load::{self, Fingerprint, Loaded, Loader, Reading, Refusal};
 use crate::plugin::Plugin;
@@ -38,12 +39,24 @@ pub struct HostOptions {
     pub cache_directory: PathBuf,
     /// Which files may become plugins.
     pub trust: TrustPolicy,
-    /// Settings by plugin name. Plugins without any get the default ones.
+    /// Settings by plugin name.
     pub plugins: BTreeMap<String, PluginOptions>,
+    /// What calls may use of plugins without settings of their own.
+    pub limits: Limits,
     /// How their HTTP requests leave this machine.
     pub http: HttpOptions,
     /// A private folder for what plugins keep between calls. Made when it is needed; without one nothing can be kept.
     pub state_directory: Option<PathBuf>,
+    /// Where calls and changes are counted.
+    pub ledger: Ledger,
+}
+
+impl HostOptions {
+    /// The settings of a plugin.
+    pub(crate) fn of(&self, name: &str) -> PluginOptions {
+        let default = || PluginOptions { limits: self.limits.clone(), ..PluginOptions::default() };
+        self.plugins.get(name).cloned().unwrap_or_else(default)
+    }
 }
 
 /// Settings of one plugin.
@@ -168,8 +181,11 @@ impl PluginHost {
     /// Starts the engine and opens the cache. Loads nothing yet; see [`PluginHost::scan`].
     pub fn start(options: HostOptions) -> Result<PluginHost, StartError> {
         let cache = Cache::open(&options.cache_directory)?;
-        let outside =
-            Outside { http: Arc::new(options.http.clone()), state_folder: options.state_directory.clone() };
+        let outside = Outside {
+            http: Arc::new(options.http.clone()),
+            state_folder: options.state_directory.clone(),
+            ledger: options.ledger.clone(),
+        };
         let loader = Engine::new()
             .and_then(|engine| Loader::new(engine, cache, options.trust.clone(), outside))
             .map_err(|error| StartError::Engine(format!("{error:#}")))?;
@@ -208,6 +224,9 @@ impl PluginHost {
         self.unload_missing(&files, &mut report);
         self.load_changed(files, &mut report).await;
         self.publish(None);
+        for event in &report.events {
+            self.options.ledger.changed(&event.plugin, &event.change);
+        }
         report
     }
 
@@ -218,9 +237,7 @@ impl PluginHost {
 
     /// Looks at one file, wherever it lies, and makes it a plugin as a scan would, with the settings of its name.
     pub async fn examine(&self, path: &Path) -> Result<Examination, Rejection> {
-        examine::examine(&self.loader, path, &self.options.plugins)
-            .await
-            .map_err(|refusal| rejection(&refusal))
+        examine::examine(&self.loader, path, &self.options).await.map_err(|refusal| rejection(&refusal))
     }
 
     fn unreadable(&self, refusal: &Refusal) -> ScanReport {
@@ -248,7 +265,7 @@ impl PluginHost {
         let mut loads = JoinSet::new();
         for (name, listed) in files {
             let known = self.known(&name, &listed);
-            let options = self.options.plugins.get(&name).cloned().unwrap_or_default();
+            let options = self.options.of(&name);
             let load = Load {
                 loader: Arc::clone(&self.loader),
                 folder: self.options.directory.clone(),

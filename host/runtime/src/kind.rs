@@ -10,16 +10,25 @@ use serde::Serialize;
 pub enum Kind {
     /// Judges a snapshot.
     Verifier,
+    /// Works with a restored database.
+    Script,
+    /// Tells someone what happened.
+    Notifier,
+    /// Keeps objects.
+    Store,
 }
 
 impl Kind {
     /// Every kind that this agent calls.
-    pub const ALL: [Kind; 1] = [Kind::Verifier];
+    pub const ALL: [Kind; 4] = [Kind::Verifier, Kind::Script, Kind::Notifier, Kind::Store];
 
     /// As it is written in commands and documents.
     pub const fn name(self) -> &'static str {
         match self {
             Kind::Verifier => "verifier",
+            Kind::Script => "script",
+            Kind::Notifier => "notifier",
+            Kind::Store => "store",
         }
     }
 }

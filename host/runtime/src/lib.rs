@@ -9,14 +9,16 @@
 //!
 //! From the outside in: `host` and `watch` follow the folder, `examine` looks at one file for its author, `load` makes a file a plugin (`hygiene`, `trust`, `shape`, `contract`, `cache`,
 //! `schema`), `worlds` calls one kind of plugin each (`call` for limits and ends, `capability` for what a guest reaches, `grants` for what it may),
-//! `report` and `text` make safe what comes back.
+//! `report` and `text` make safe what comes back, `ledger` counts.
 #![warn(missing_docs)]
 
 mod bindings;
 mod cache;
 mod call;
 mod capability;
+mod component;
 mod contract;
+mod database;
 mod digest;
 mod engine;
 mod error;
@@ -26,9 +28,11 @@ mod grants;
 mod host;
 mod hygiene;
 mod kind;
+mod ledger;
 mod limits;
 mod load;
 mod output;
+mod pace;
 mod plugin;
 mod registry;
 mod report;
@@ -43,6 +47,12 @@ pub use cache::CacheError;
 pub use call::CallStats;
 pub use capability::http::{HttpOptions, HttpProxy};
 pub use capability::state::is_store_name;
+pub use capability::transfer::{Got, Piece};
+pub use component::{ComponentError, component};
+pub use database::{
+    Answer, Committed, Comparison, Database, DatabaseError, Event, EventKind, KeyNumber, KeyRange, KvHash,
+    Operation, Operator, Page, PageRequest, Row, TimeToLive, Transaction, Watching,
+};
 pub use error::{CallError, CallErrorKind};
 pub use examine::{Examination, Import, Ready};
 pub use grants::{
@@ -53,6 +63,7 @@ pub use host::{
 };
 pub use hygiene::Untrusted;
 pub use kind::Kind;
+pub use ledger::{CallOutcome, CallTotals, FileTotals, Ledger, LedgerView};
 pub use limits::Limits;
 pub use plugin::Plugin;
 pub use registry::{
@@ -62,4 +73,6 @@ pub use report::{Measurement, PluginFinding, Report};
 pub use schema::Setting;
 pub use trust::{KeyError, Signature, Trust, TrustPolicy, TrustedKey};
 pub use worlds::description::Description;
+pub use worlds::notifier::{Notice, NotifyReceipt, NotifyRun};
+pub use worlds::store::{StoreCall, StoreFailure, StorePlugin, StoreRun, Stored, StoredObject, StoredPage};
 pub use worlds::verifier::VerifyRun;

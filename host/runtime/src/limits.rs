@@ -1,7 +1,7 @@
 //! What one call of a plugin may use, and the counters that hold it to that.
 //!
 //! Two kinds of limits: [`Limits`], which an operator sets per plugin, and the constants here, which bound what no
-//! honest plugin comes near (handles, tables, instances).
+//! honest plugin comes near (tables, instances).
 
 use std::time::Duration;
 
@@ -9,8 +9,6 @@ use wasmtime::ResourceLimiter;
 
 /// Least bound on the data that one call may carry out of the guest, as it lies in the host.
 pub(crate) const CALL_DATA_BYTES: u64 = 1 << 20;
-/// Live handles (snapshots, cursors, streams) in the guest and in the host.
-pub(crate) const HANDLES: usize = 1024;
 /// Core instances in one component. A Python guest has some twenty.
 const INSTANCES: usize = 256;
 /// Linear memories in one component.
@@ -27,10 +25,15 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Wall time, waiting included.
     pub timeout: Duration,
+    /// How long a call that moves bytes may move none; without it, only `timeout` counts. With it, `cpu` counts anew each time
+    /// that bytes have moved: a large object takes more of it than a small one.
+    pub stall: Option<Duration>,
     /// Processor time of the thread that runs the plugin, host functions included.
     pub cpu: Duration,
     /// Calls of host functions of ours; those of WASI are not counted.
     pub host_calls: u64,
+    /// Live handles (snapshots, cursors, streams), in the guest and in the host.
+    pub handles: u32,
     /// Bytes of log lines, standard output and standard error that are passed on; the rest is dropped and counted.
     pub log_bytes: u64,
     /// Size of the report as the guest hands it over. A larger one is refused.
@@ -43,6 +46,8 @@ pub struct Limits {
     pub http_request_bytes: u64,
     /// Bytes of the bodies of all answers together.
     pub http_response_bytes: u64,
+    /// Longest wait for a server that neither takes what it is sent nor answers, and between parts of the body of an answer.
+    pub http_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -50,14 +55,17 @@ impl Default for Limits {
         Limits {
             memory_bytes: 64 << 20,
             timeout: Duration::from_secs(30),
+            stall: None,
             cpu: Duration::from_secs(30),
             host_calls: 10_000_000,
+            handles: 1024,
             log_bytes: 256 << 10,
             report_bytes: 1 << 20,
             findings: 1000,
             http_requests: 100,
             http_request_bytes: 1 << 20,
             http_response_bytes: 8 << 20,
+            http_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -68,14 +76,17 @@ impl Limits {
         Limits {
             memory_bytes: self.memory_bytes,
             timeout: Duration::from_secs(5),
+            stall: None,
             cpu: Duration::from_secs(2),
             host_calls: 100,
+            handles: self.handles,
             log_bytes: 4 << 10,
             report_bytes: 512 << 10,
             findings: 0,
             http_requests: 0,
             http_request_bytes: 0,
             http_response_bytes: 0,
+            http_timeout: self.http_timeout,
         }
     }
 }

@@ -8,15 +8,20 @@ use serde_json::Value;
 
 use crate::call::{Outside, Reach};
 use crate::capability::snapshot::Subject;
+use crate::database::Database;
 use crate::engine::Engine;
 use crate::facts::Facts;
 use crate::grants::{Grants, Wants};
 use crate::kind::Kind;
+use crate::ledger::CallOutcome;
 use crate::limits::Limits;
 use crate::schema::{ConfigSchema, Setting};
 use crate::trust::Signature;
 use crate::worlds::World;
 use crate::worlds::description::Description;
+use crate::worlds::notifier::{self, Notice, NotifyRun};
+use crate::worlds::script;
+use crate::worlds::store::StorePlugin;
 use crate::worlds::verifier::{self, Input, VerifyRun};
 
 /// One version of a plugin. Whoever holds it keeps that version, whatever happens to its file.
@@ -134,7 +139,23 @@ impl Plugin {
         config: &Value,
         grants: &Grants,
     ) -> VerifyRun {
-        let World::Verifier(verifier) = &self.world;
+        let recording = self.outside.ledger.begin(self.name(), &self.sha256);
+        let run = self.judge(file, facts, context, config, grants).await;
+        recording.ended(CallOutcome::of_verification(&run.result), &run.stats);
+        run
+    }
+
+    async fn judge(
+        &self,
+        file: Arc<SnapshotFile>,
+        facts: Facts,
+        context: Vec<(String, String)>,
+        config: &Value,
+        grants: &Grants,
+    ) -> VerifyRun {
+        let World::Verifier(verifier) = &self.world else {
+            return VerifyRun::rejected("kind", self.is_no(Kind::Verifier));
+        };
         if let Err(complaints) = self.check_config(config) {
             return VerifyRun::rejected(
                 "config",
@@ -149,8 +170,92 @@ impl Plugin {
             context,
             config: if config.is_null() { "{}".to_owned() } else { config.to_string() },
         };
-        let reach = Reach { grants: grants.wanted(&self.wants), outside: self.outside.clone() };
+        let reach = self.reach(grants);
         verifier::verify(&self.engine, verifier, self.name(), &self.limits, reach, input).await
+    }
+
+    /// Lets a notifier deliver an event, under its limits, in an instance of its own, with what it may reach: of `grants`
+    /// what the plugin wants, too. `config` is its config table.
+    ///
+    /// The future may be dropped at any time, which ends the call.
+    pub async fn notify(&self, notice: &Notice, config: &Value, grants: &Grants) -> NotifyRun {
+        let recording = self.outside.ledger.begin(self.name(), &self.sha256);
+        let run = self.deliver(notice, config, grants).await;
+        recording.ended(CallOutcome::of_call(&run.result), &run.stats);
+        run
+    }
+
+    async fn deliver(&self, notice: &Notice, config: &Value, grants: &Grants) -> NotifyRun {
+        let World::Notifier(notifier) = &self.world else {
+            return NotifyRun::rejected("kind", self.is_no(Kind::Notifier));
+        };
+        if let Err(complaints) = self.check_config(config) {
+            let message = format!("the config does not fit: {}", complaints.join("; "));
+            return NotifyRun::rejected("config", message);
+        }
+        let config = if config.is_null() { "{}".to_owned() } else { config.to_string() };
+        let reach = self.reach(grants);
+        notifier::notify(&self.engine, notifier, self.name(), &self.limits, reach, notice, config).await
+    }
+
+    /// Says that it is of another kind.
+    fn is_no(&self, wanted: Kind) -> String {
+        format!("plugin `{}` is a {}, not a {wanted}", self.name(), self.kind())
+    }
+
+    /// What a call may reach: of `grants` what the plugin wants, too.
+    pub(crate) fn reach(&self, grants: &Grants) -> Reach {
+        Reach { grants: grants.wanted(&self.wants), outside: self.outside.clone() }
+    }
+
+    /// The plugin as a store.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub fn as_store(self: &Arc<Self>) -> Result<StorePlugin, Kind> {
+        match &self.world {
+            World::Store(store) => Ok(StorePlugin::new(Arc::clone(self), store.clone())),
+            _ => Err(self.kind()),
+        }
+    }
+
+    /// Lets the plugin, a script, work with a database, under its limits, in an instance of its own. `context` tells about the run and
+    /// about what the backup holds; of `grants` it gets what it wants, too.
+    ///
+    /// The future may be dropped at any time, which ends the call and what it has open in the database.
+    pub async fn run_script(
+        &self,
+        database: Arc<dyn Database>,
+        context: Vec<(String, String)>,
+        config: &Value,
+        grants: &Grants,
+    ) -> VerifyRun {
+        let recording = self.outside.ledger.begin(self.name(), &self.sha256);
+        let run = self.work(database, context, config, grants).await;
+        recording.ended(CallOutcome::of_verification(&run.result), &run.stats);
+        run
+    }
+
+    async fn work(
+        &self,
+        database: Arc<dyn Database>,
+        context: Vec<(String, String)>,
+        config: &Value,
+        grants: &Grants,
+    ) -> VerifyRun {
+        let World::Script(script) = &self.world else {
+            return VerifyRun::rejected("kind", self.is_no(Kind::Script));
+        };
+        if let Err(complaints) = self.check_config(config) {
+            return VerifyRun::rejected(
+                "config",
+                format!("the config does not fit: {}", complaints.join("; ")),
+            );
+        }
+        let config = if config.is_null() { "{}".to_owned() } else { config.to_string() };
+        let input = script::Input { database, context, config };
+        let reach = self.reach(grants);
+        script::run(&self.engine, script, self.name(), &self.limits, reach, input).await
     }
 
     /// Builds the file's key index, if it is not there, on a thread that may block. A file that cannot be indexed answers

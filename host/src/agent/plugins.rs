@@ -3,33 +3,73 @@
 
 use std::sync::Arc;
 
-use holdfast_runtime::{Allow, HostOptions, Limits, Plugin, PluginHost, PluginOptions, Registry, StartError};
+use async_trait::async_trait;
+use holdfast_runtime::{Allow, HostOptions, Kind, Plugin, PluginHost, PluginOptions, Registry, StartError};
+use jiff::Timestamp;
+use tokio::sync::OnceCell;
 
-use crate::config::{Chain, Config, Diagnostic, PluginsConfig, Span, StepKind, probe};
+use super::{LONGEST_UPLOAD, store_options};
+use crate::config::{
+    Chain, Config, Diagnostic, PluginStoreConfig, PluginsConfig, Severity, Span, StepKind, StoreConfig, probe,
+};
+use crate::notify::Means;
+use crate::store::Store as _;
+use crate::store::plugin::{NoPlugin, PluginSource, PluginStore};
 
-/// Whether any of the chains needs the plugin host.
-fn wants_plugins(chains: &[Chain]) -> bool {
-    chains.iter().flat_map(|chain| &chain.steps).any(|step| matches!(step.kind, StepKind::Plugin { .. }))
+/// Whether any of the chains, or of the stores that backups go to, needs the plugin host.
+fn wants_plugins(config: &Config, chains: &[Chain]) -> bool {
+    let mut steps = chains.iter().flat_map(|chain| &chain.steps);
+    let mut stores = config.backup.stores.iter().filter_map(|name| config.stores.get(name));
+    steps.any(|step| matches!(step.kind, StepKind::Plugin { .. }))
+        || stores.any(|store| matches!(store, StoreConfig::Plugin(_)))
 }
 
-/// The plugins for one command: loaded once. Chains without plugins do not start the host.
+/// The plugins for one command: loaded once. Chains and stores without plugins do not start the host.
 pub async fn plugins_for(config: &Config, chains: &[Chain]) -> Result<Arc<Registry>, StartError> {
-    if !wants_plugins(chains) {
+    if wants_plugins(config, chains) { load(host_options(&config.plugins)).await } else { Ok(Arc::default()) }
+}
+
+/// The plugins for notifications alone: loaded once, if any notifier is one.
+pub async fn notifier_plugins(config: &Config) -> Result<Arc<Registry>, StartError> {
+    if !tells_through_plugins(config) {
         return Ok(Arc::default());
     }
-    let host = PluginHost::start(host_options(&config.plugins))?;
+    load(host_options(&config.plugins)).await
+}
+
+fn tells_through_plugins(config: &Config) -> bool {
+    config.notifiers.values().any(|notifier| notifier.means.plugin().is_some())
+}
+
+async fn load(options: HostOptions) -> Result<Arc<Registry>, StartError> {
+    let host = PluginHost::start(options)?;
     host.scan().await;
     Ok(host.registry())
+}
+
+/// Plugins that are loaded once, when the first store asks for them.
+struct WhenAsked {
+    options: HostOptions,
+    registry: OnceCell<Arc<Registry>>,
+}
+
+#[async_trait]
+impl PluginSource for WhenAsked {
+    async fn plugin(&self, name: &str) -> Result<Arc<Plugin>, NoPlugin> {
+        let registry = self.registry.get_or_try_init(|| load(self.options.clone())).await?;
+        Ok(Registry::plugin(registry, name)?)
+    }
+}
+
+/// The plugins of a config, for stores that may never need them.
+pub(super) fn when_asked(config: &Config) -> Arc<dyn PluginSource> {
+    Arc::new(WhenAsked { options: host_options(&config.plugins), registry: OnceCell::new() })
 }
 
 /// How the plugin host runs.
 pub fn host_options(plugins: &PluginsConfig) -> HostOptions {
     let options = plugins.plugins.iter().map(|(name, plugin)| {
-        // Who grants a call more time means time to compute.
-        let cpu = Limits::default().cpu.max(plugin.timeout);
-        let limits =
-            Limits { memory_bytes: plugin.memory_bytes, timeout: plugin.timeout, cpu, ..Limits::default() };
-        (name.clone(), PluginOptions { sha256: plugin.sha256.clone(), limits })
+        (name.clone(), PluginOptions { sha256: plugin.sha256.clone(), limits: plugin.limits.clone() })
     });
     HostOptions {
         directory: plugins.directory.clone(),
@@ -38,19 +78,97 @@ pub fn host_options(plugins: &PluginsConfig) -> HostOptions {
         plugins: options.collect(),
         http: plugins.http.clone(),
         state_directory: Some(plugins.state.clone()),
+        limits: plugins.limits.clone(),
+        ..HostOptions::default()
     }
 }
 
 /// For a file that is there and is no plugin.
-const NOT_LOADED_HINT: &str = "put a component built for `holdfast:verifier` in its place; `holdfast plugin list` tells the state of each file";
+const NOT_LOADED_HINT: &str = "put a component built for this kind of use in its place; `holdfast plugin list` tells the state of each file";
 
-/// Loads the plugins that steps name, and lets each judge its configuration.
+/// Loads the plugins that steps and notifiers name, and lets each judge its configuration.
 pub async fn check_plugins(config: &Config) -> Vec<Diagnostic> {
     let chains: Vec<Chain> = config.chains.values().cloned().collect();
-    match plugins_for(config, &chains).await {
-        Ok(registry) => judge_steps(config, &registry),
-        Err(error) => vec![not_started(config, &error)],
+    let stores_are_plugins = plugin_stores(config).next().is_some();
+    if !wants_plugins(config, &chains) && !stores_are_plugins && !tells_through_plugins(config) {
+        return Vec::new();
     }
+    let registry = match load(host_options(&config.plugins)).await {
+        Ok(registry) => registry,
+        Err(error) => return vec![not_started(config, &error)],
+    };
+    let mut found = judge_steps(config, &registry);
+    for (name, store) in plugin_stores(config) {
+        let judged = judge_store(config, name, store, &registry);
+        let sound = judged.iter().all(|one| one.severity != Severity::Error);
+        found.extend(judged);
+        if sound {
+            found.extend(ask_store(config, name, store, &registry).await);
+        }
+    }
+    found
+}
+
+/// Tries of a call of a store's plugin: somebody sits and waits for the answer.
+const ASKED_ATTEMPTS: u32 = 2;
+
+fn plugin_stores(config: &Config) -> impl Iterator<Item = (&String, &PluginStoreConfig)> {
+    config.stores.iter().filter_map(|(name, store)| match store {
+        StoreConfig::Plugin(plugin) => Some((name, plugin.as_ref())),
+        _ => None,
+    })
+}
+
+/// Lets each plugin that a store names judge that store's configuration.
+pub(super) fn judge_stores(config: &Config, registry: &Registry) -> Vec<Diagnostic> {
+    plugin_stores(config).flat_map(|(name, store)| judge_store(config, name, store, registry)).collect()
+}
+
+fn judge_store(
+    config: &Config,
+    store: &str,
+    given: &PluginStoreConfig,
+    registry: &Registry,
+) -> Vec<Diagnostic> {
+    let table = format!("store.{store}.plugin");
+    let place = |key: &str| config.source.place(&format!("{table}.{key}"));
+    let plugin = match registry.plugin(&given.plugin) {
+        Ok(plugin) => plugin,
+        Err(error) => {
+            let hint = error.hint().unwrap_or_else(|| NOT_LOADED_HINT.to_owned());
+            return vec![Diagnostic::error(error.to_string()).at(place("name")).hint(hint)];
+        }
+    };
+    if let Err(kind) = plugin.as_store() {
+        let message = format!("store `{store}` names plugin `{}`, which is a {kind}", given.plugin);
+        let hint = "a store needs a plugin that was built for `holdfast:store`";
+        return vec![Diagnostic::error(message).at(place("name")).hint(hint)];
+    }
+    let at = place("allow").or_else(|| place("name"));
+    let mut found: Vec<Diagnostic> =
+        judge_grants(&plugin, &given.granted.allow).map(|told| told.at(at.clone())).collect();
+    let complaints = plugin.check_config(&given.config).err().unwrap_or_default();
+    found.extend(complaints.iter().map(|complaint| {
+        let within = place_within(config, &format!("{table}.config"), complaint);
+        refused_config(&given.plugin, complaint).at(within.or_else(|| place("name")))
+    }));
+    found
+}
+
+/// Asks a store whether it can be used, as buckets are asked.
+async fn ask_store(
+    config: &Config,
+    name: &str,
+    store: &PluginStoreConfig,
+    registry: &Arc<Registry>,
+) -> Option<Diagnostic> {
+    let store = PluginStoreConfig { attempts: store.attempts.min(ASKED_ATTEMPTS), ..store.clone() };
+    let options = store_options(config, name, &store, LONGEST_UPLOAD);
+    let asked = PluginStore::new(options, Arc::new(Arc::clone(registry)), Timestamp::now);
+    let error = asked.probe().await.err()?;
+    let place = |key: &str| config.source.place(&format!("store.{name}.plugin.{key}"));
+    let message = format!("store `{name}` cannot be used: {}", probe::with_causes(&error));
+    Some(Diagnostic::error(message).at(place("config").or_else(|| place("name"))).maybe_hint(error.hint()))
 }
 
 /// What to tell of a plugin host that did not start.
@@ -60,9 +178,9 @@ pub(super) fn not_started(config: &Config, error: &StartError) -> Diagnostic {
     Diagnostic::error(message).at(place).maybe_hint(error.hint())
 }
 
-/// Lets each plugin that a step names judge that step's configuration.
+/// Lets each plugin that a step or a notifier names judge the configuration that it is given there.
 pub(super) fn judge_steps(config: &Config, registry: &Registry) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
+    let mut found = judge_notifiers(config, registry);
     for chain in config.chains.values() {
         for (index, step) in chain.steps.iter().enumerate() {
             let StepKind::Plugin { name, config: given, granted } = &step.kind else { continue };
@@ -73,21 +191,55 @@ pub(super) fn judge_steps(config: &Config, registry: &Registry) -> Vec<Diagnosti
                     found.push(Diagnostic::error(error.to_string()).at(place()).maybe_hint(Some(hint)));
                 }
                 Ok(plugin) => {
+                    if step.fresh && plugin.kind() != Kind::Script {
+                        let message = format!("`fresh` has no effect: `{name}` is a {}", plugin.kind());
+                        let hint = "only scripts work with a restored etcd";
+                        found.push(Diagnostic::warning(message).at(place()).hint(hint));
+                    }
                     let allow = format!("chain.{}.steps[{index}].allow", chain.name);
                     let at = config.source.place(&allow).or_else(place);
                     found.extend(judge_grants(&plugin, &granted.allow).map(|told| told.at(at.clone())));
                     let complaints = plugin.check_config(given).err().unwrap_or_default();
                     found.extend(complaints.iter().map(|complaint| {
-                        let within = config_place(config, &chain.name, index, complaint);
-                        Diagnostic::error(format!("plugin `{name}` refuses its config: {complaint}"))
-                            .at(within.or_else(place))
-                            .maybe_hint(Some(format!(
-                                "`{name}` says what it takes in its schema, which its README explains"
-                            )))
+                        let table = format!("chain.{}.steps[{index}].config", chain.name);
+                        let within = place_within(config, &table, complaint);
+                        refused_config(name, complaint).at(within.or_else(place))
                     }));
                 }
             }
         }
+    }
+    found
+}
+
+/// Lets each plugin that a notifier names judge its configuration.
+fn judge_notifiers(config: &Config, registry: &Registry) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for notifier in config.notifiers.values() {
+        let Means::Plugin { plugin: name, config: given, granted } = &notifier.means else { continue };
+        let place = |key: &str| config.source.place(&format!("notify.{}.{key}", notifier.name));
+        let plugin = match registry.plugin(name) {
+            Ok(plugin) => plugin,
+            Err(error) => {
+                let hint = error.hint().unwrap_or_else(|| NOT_LOADED_HINT.to_owned());
+                found.push(Diagnostic::error(error.to_string()).at(place("plugin")).hint(hint));
+                continue;
+            }
+        };
+        if plugin.kind() != Kind::Notifier {
+            found.push(
+                Diagnostic::error(format!("plugin `{name}` is a {}, not a notifier", plugin.kind()))
+                    .at(place("plugin"))
+                    .hint("`holdfast plugin list` tells the kind of each"),
+            );
+            continue;
+        }
+        let at = place("allow").or_else(|| place("plugin"));
+        found.extend(judge_grants(&plugin, &granted.allow).map(|told| told.at(at.clone())));
+        found.extend(plugin.check_config(given).err().unwrap_or_default().iter().map(|complaint| {
+            let within = place_within(config, &format!("notify.{}.config", notifier.name), complaint);
+            refused_config(name, complaint).at(within.or_else(|| place("plugin")))
+        }));
     }
     found
 }
@@ -109,12 +261,16 @@ fn judge_grants(plugin: &Plugin, allow: &Allow) -> impl Iterator<Item = Diagnost
     missing.into_iter().chain(unwanted)
 }
 
+fn refused_config(plugin: &str, complaint: &str) -> Diagnostic {
+    Diagnostic::error(format!("plugin `{plugin}` refuses its config: {complaint}"))
+        .hint(format!("`{plugin}` says what it takes in its schema, which its README explains"))
+}
+
 /// Where a plugin's complaint points: it begins with the place in backticks, `prefixes[0].min_count`, or is about the
-/// whole config.
-fn config_place(config: &Config, chain: &str, index: usize, complaint: &str) -> Option<Span> {
-    let step = format!("chain.{chain}.steps[{index}].config");
+/// whole `table`.
+fn place_within(config: &Config, table: &str, complaint: &str) -> Option<Span> {
     let within = complaint.strip_prefix('`').and_then(|rest| rest.split_once("`: "));
     within
-        .and_then(|(place, _)| config.source.place(&format!("{step}.{place}")))
-        .or_else(|| config.source.place(&step))
+        .and_then(|(place, _)| config.source.place(&format!("{table}.{place}")))
+        .or_else(|| config.source.place(table))
 }

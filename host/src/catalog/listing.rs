@@ -6,7 +6,7 @@ use futures::StreamExt;
 
 use super::{
     BackupId, CatalogError, DATA_PREFIX, Entry, FIRST_EDITION, PIN_FORMAT, Pin, READERS, RECORD_FORMAT,
-    ReadManifest, Record, newest_edition, read_document, seal,
+    ReadManifest, Record, lineage, newest_edition, read_document, seal,
 };
 use crate::store::{self, ObjectInfo, ObjectPath, Store};
 
@@ -15,6 +15,8 @@ use crate::store::{self, ObjectInfo, ObjectPath, Store};
 pub struct Listing {
     /// Committed backups, oldest first.
     pub entries: Vec<Entry>,
+    /// The ids of all, also of those that cannot be read.
+    pub committed: BTreeSet<BackupId>,
     /// Data that no manifest names, and what lies beside backups that are not there: of a run under way, or left by one that died.
     /// Data is left out when a manifest could not be read, for that one may name any of it.
     pub orphans: Vec<ObjectInfo>,
@@ -31,6 +33,7 @@ pub(super) enum Role {
     /// Lies beside the manifest of this backup.
     Beside(BackupId),
     Data,
+    Inventory,
 }
 
 pub(super) fn role(path: &ObjectPath) -> Option<Role> {
@@ -45,6 +48,7 @@ pub(super) fn role(path: &ObjectPath) -> Option<Role> {
             })
         }
         ("data", None) => Some(Role::Data),
+        ("inventory", None) if lineage::is_inventory(path) => Some(Role::Inventory),
         _ => None,
     }
 }
@@ -171,6 +175,7 @@ pub async fn list(store: &dyn Store) -> Result<Listing, CatalogError> {
         Some(Role::Data) => all_read && !named.contains(&object.path),
         _ => false,
     };
+    listing.committed.clone_from(&committed);
     listing.orphans = others.into_iter().filter(is_orphan).collect();
     Ok(listing)
 }

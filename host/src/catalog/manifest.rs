@@ -4,7 +4,7 @@ use etcd_snapshot::{Facts, Integrity};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::BackupId;
+use super::{BackupId, Link};
 use crate::pipeline::agreement::Agreement;
 use crate::pipeline::continuity::Continuity;
 use crate::pipeline::preflight::PreflightFinding;
@@ -112,6 +112,9 @@ pub struct Manifest {
     /// How it follows on from the backup before; none in what older releases wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continuity: Option<Continuity>,
+    /// The backup before it; none of the first, and of what was made without a signing key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Link>,
     /// Of a later edition: when it was packed anew, and by what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repacked: Option<Repack>,

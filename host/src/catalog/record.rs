@@ -1,5 +1,7 @@
 //! A verification record: what a proof of one backup came to. Added beside the backup, never rewritten.
 
+use std::collections::BTreeMap;
+
 use etcd_snapshot::{Finding, Outcome};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,7 +27,7 @@ pub enum Trigger {
 pub struct StepRecord {
     /// The chain it belongs to.
     pub chain: String,
-    /// `integrity`, `agreement` or the plugin's name.
+    /// `integrity`, `agreement`, `continuity`, `restore` or the plugin's name.
     pub step: String,
     /// The plugin's own version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,6 +37,9 @@ pub struct StepRecord {
     pub plugin_sha256: Option<String>,
     /// The step's verdict.
     pub outcome: Outcome,
+    /// Whether it was not run because of what happened before it. It is inconclusive then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
     /// Whether the verdict counts for the chain's (`on_error = "fail"`), or is only told (`"warn"`).
     pub counts: bool,
     /// One line for people.
@@ -93,6 +98,9 @@ pub struct Measured {
     pub value: f64,
     /// Of what unit.
     pub unit: String,
+    /// Further facts by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// One verification of one backup.

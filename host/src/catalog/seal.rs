@@ -1,9 +1,11 @@
-//! Manifests with their signatures: what is written is what was signed, byte for byte.
+//! Manifests, and inventories, with their signatures: what is written is what was signed, byte for byte.
 //!
 //! A signature is a small object beside its manifest, `manifest.json.minisig`, in minisign's format. It is written first: a
 //! backup that exists is signed, and what an interruption leaves is a signature without a manifest, an orphan.
 
 use holdfast_runtime::{Signature, TrustedKey};
+use jiff::Timestamp;
+use serde::Serialize;
 
 use super::listing::{Role, role};
 use super::{BackupId, CatalogError, Manifest, edition_path, path};
@@ -39,7 +41,7 @@ pub(super) fn signed_document(signature: &ObjectPath) -> Option<ObjectPath> {
         _ => name,
     };
     let document = ObjectPath::new(document).ok()?;
-    matches!(role(&document), Some(Role::Manifest(..))).then_some(document)
+    matches!(role(&document), Some(Role::Manifest(..) | Role::Inventory)).then_some(document)
 }
 
 /// A manifest as it will lie in a store.
@@ -53,27 +55,42 @@ pub struct Sealed {
 /// Gives a manifest its final bytes, and signs them.
 pub fn seal(manifest: &Manifest, key: Option<&SigningKey>) -> Result<Sealed, CatalogError> {
     let document = edition_path(&manifest.id, manifest.edition);
-    let mut bytes = serde_json::to_vec_pretty(manifest).map_err(|source| CatalogError::Damaged {
+    seal_document(document, manifest, manifest.committed, &subject(manifest), key)
+}
+
+/// Gives a document its final bytes, and signs them.
+pub(super) fn seal_document(
+    document: ObjectPath,
+    content: &impl Serialize,
+    at: Timestamp,
+    subject: &str,
+    key: Option<&SigningKey>,
+) -> Result<Sealed, CatalogError> {
+    let mut bytes = serde_json::to_vec_pretty(content).map_err(|source| CatalogError::Damaged {
         path: document.to_string(),
         store: "memory".to_owned(),
         source,
     })?;
     bytes.push(b'\n');
-    let signature = key.map(|key| signature_text(key, &document, &bytes, manifest)).transpose()?;
+    let signature = key.map(|key| signature_text(key, &document, &bytes, at, subject)).transpose()?;
     Ok(Sealed { document, bytes, signature })
 }
 
-/// What `minisign -V` prints, and the signature covers: which backup it is, and which data.
+/// What a manifest's signature says besides: which backup it is, and which data.
+fn subject(Manifest { id, stored, .. }: &Manifest) -> String {
+    format!("backup:{id}\tdata:{}", stored.path)
+}
+
+/// A signature, and what `minisign -V` prints of it and it covers: when, which file, and what that is.
 fn signature_text(
     key: &SigningKey,
     document: &ObjectPath,
     bytes: &[u8],
-    manifest: &Manifest,
+    at: Timestamp,
+    subject: &str,
 ) -> Result<String, CatalogError> {
     let name = document.as_str().rsplit('/').next().unwrap_or_default();
-    let Manifest { id, committed, stored, .. } = manifest;
-    let comment =
-        format!("timestamp:{}\tfile:{name}\tbackup:{id}\tdata:{}", committed.as_second(), stored.path);
+    let comment = format!("timestamp:{}\tfile:{name}\t{subject}", at.as_second());
     key.sign(bytes, &comment).map_err(|source| CatalogError::Unsigned { path: document.to_string(), source })
 }
 
@@ -97,7 +114,7 @@ pub async fn sign(
 ) -> Result<ObjectPath, CatalogError> {
     let document = edition_path(&manifest.id, manifest.edition);
     let bytes = store::read_small(store, &document, super::MAX_DOCUMENT_BYTES).await?;
-    let text = signature_text(key, &document, &bytes, manifest)?;
+    let text = signature_text(key, &document, &bytes, manifest.committed, &subject(manifest))?;
     let first = signature_path(&document);
     match store.put(&first, store::body(text.clone().into_bytes())).await {
         Ok(_) => Ok(first),

@@ -128,7 +128,9 @@ async fn data_is_no_orphan_while_a_manifest_that_may_name_it_cannot_be_read() {
 #[test]
 fn the_page_about_the_format_names_what_is_written() {
     let page = include_str!("../../docs/repository-format.md");
-    for format in [REPOSITORY_FORMAT, MANIFEST_FORMAT, RECORD_FORMAT, PIN_FORMAT, CHECK_FORMAT] {
+    for format in
+        [REPOSITORY_FORMAT, MANIFEST_FORMAT, RECORD_FORMAT, PIN_FORMAT, CHECK_FORMAT, INVENTORY_FORMAT]
+    {
         assert!(page.contains(&format!("`{format}`")), "`{format}` is missing");
     }
     let manifest = serde_json::to_value(sample("20261121T030000Z-1")).unwrap();

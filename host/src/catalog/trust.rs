@@ -1,6 +1,6 @@
 //! Whose manifests count: what stands between a store and all who read manifests from it.
 //!
-//! It is a store itself, so that no reader can forget it: the bytes of a manifest come out of it when a trusted key has
+//! It is a store itself, so that no reader can forget it: the bytes of a manifest, or an inventory, come out of it when a trusted key has
 //! signed them, and else an error does. Nothing else is changed on the way. Records, pins and checks are not signed: what
 //! these can do, and what not, is told in `docs/trust.md`.
 
@@ -96,7 +96,7 @@ impl Store for TrustedStore {
     }
 
     async fn get(&self, path: &ObjectPath, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
-        if !matches!(role(path), Some(Role::Manifest(..))) {
+        if !matches!(role(path), Some(Role::Manifest(..) | Role::Inventory)) {
             return self.inner.get(path, range).await;
         }
         let mut bytes = self.trusted(path).await?;

@@ -28,7 +28,7 @@ pub struct Args {}
 pub async fn run(_args: &Args, context: &Context) -> Result<ExitCode> {
     let config = context.config()?;
     let stop = stop_on(&[SignalKind::terminate(), SignalKind::interrupt()])?;
-    agent::run(config, context.now, reload_on_hangup()?, stop).await?;
+    Box::pin(agent::run(config, context.now, reload_on_hangup()?, stop)).await?;
     Ok(ExitCode::SUCCESS)
 }
 

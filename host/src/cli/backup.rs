@@ -1,15 +1,18 @@
 //! `holdfast backup`: one backup, now.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use etcd_snapshot::Outcome;
 
 use super::Context;
 use super::agent::stop_on_signals;
-use super::report;
+use super::{notices, report};
 use crate::agent;
+use crate::notify::news;
 use crate::pipeline;
+use crate::pipeline::store::with_causes;
 use crate::printer::Table;
 use crate::units;
 
@@ -38,10 +41,34 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     config.backup.allow_missing_hash |= args.allow_missing_hash;
     let chains = agent::chains(&config, &config.backup.verify);
     let plugins = agent::plugins_for(&config, &chains).await?;
-    let job = agent::job(&config, plugins, context.now)?;
+    let job = match agent::job(&config, Arc::clone(&plugins), context.now) {
+        Ok(job) => job,
+        Err(error) => {
+            let events = notices::events(&config, context, |origin| {
+                vec![news::no_backup(origin, &with_causes(&error), error.hint(), Some("begin"))]
+            });
+            notices::tell(&config, events, Some(plugins), context).await;
+            return Err(error.into());
+        }
+    };
     let cancel = stop_on_signals()?;
-    let report = pipeline::run(&job, context.progress.as_ref(), &cancel).await?;
-    let caught_up = agent::catch_up(&job, &agent::retention(&config), &report, &cancel).await;
+    let run = pipeline::run(&job, context.progress.as_ref(), &cancel).await;
+    let caught_up = match &run {
+        Ok(report) => agent::catch_up(&job, &agent::retention(&config, &job), report, &cancel).await,
+        Err(_) => Vec::new(),
+    };
+    let events = notices::events(&config, context, |origin| {
+        let mut events = news::of_backup(origin, run.as_ref());
+        events.extend(caught_up.iter().flat_map(|synced| news::of_sync(origin, synced)));
+        events
+    });
+    let report = match run {
+        Ok(report) => report,
+        Err(error) => {
+            notices::tell(&config, events, Some(plugins), context).await;
+            return Err(error.into());
+        }
+    };
     context.printer.show(&report, |printer| {
         let mut facts = Table::facts();
         facts.fact("backup", &report.id);
@@ -83,5 +110,6 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     for finding in &report.preflight {
         context.printer.note(format_args!("preflight: {}", finding.message));
     }
+    notices::tell(&config, events, Some(plugins), context).await;
     Ok(super::answer(report.outcome == Outcome::Passed))
 }

@@ -10,6 +10,7 @@ use etcd_snapshot::Outcome;
 use super::Context;
 use super::agent::stop_on_signals;
 use super::list::selected_stores;
+use crate::catalog::GapKind;
 use crate::check::{self, Checked, Order, Reading};
 use crate::printer::{Align, Printer, Table};
 use crate::session::worst;
@@ -21,6 +22,8 @@ use crate::session::worst;
 /// digests compared. Tells of damage whether it happened in storage or when the backup was made, when the backup was last
 /// good, which other store has it, what the damaged ones have in common, and whether they become more. What was seen is
 /// noted in the store, and a damaged backup is marked as a failed proof marks it.
+///
+/// With `keys` in `[trust]`, it says as well which backups are gone that no retention rule removed, and between which they were.
 ///
 /// Exits 0 when all is well, 1 when something is damaged or missing, 2 when something could not be looked at.
 #[derive(Debug, clap::Args)]
@@ -85,6 +88,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         }
     });
     for checked in &all {
+        if checked.missing.iter().any(|gap| gap.kind == GapKind::Missing) {
+            context.printer.message(format_args!("hint: {}", GapKind::Missing.hint()));
+        }
         for error in &checked.errors {
             context.printer.warn(format_args!("store `{}`: {error}", checked.store));
         }
@@ -129,13 +135,17 @@ fn print(checked: &Checked, printer: &Printer) {
     for document in &checked.bad_documents {
         printer.line(format_args!("{store}: {document}"));
     }
+    for gap in &checked.missing {
+        printer.line(format_args!("{store}: {gap}"));
+    }
     for orphan in &checked.orphans {
         printer
             .line(format_args!("{store}: no backup names `{}` ({} bytes)", orphan.path, orphan.size_bytes));
     }
     printer.line(format_args!(
-        "{store}: {backups} backups, {read} read, {unpacked} of them unpacked; {} damaged, {} bad documents, {} orphans: {}",
+        "{store}: {backups} backups, {read} read, {unpacked} of them unpacked; {} damaged, {} missing, {} bad documents, {} orphans: {}",
         damaged.len(),
+        checked.missing.len(),
         checked.bad_documents.len(),
         checked.orphans.len(),
         checked.outcome()

@@ -109,9 +109,18 @@ fn summary(context: &Context, config: &Config) {
                 .map_or_else(String::new, |next| format!(", next {next}"));
             facts.fact("schedule", format_args!("{schedule} ({}{next})", schedule.describe()));
         }
+        None if backup.stores.is_empty() => facts.fact("schedule", "none, no backups are made here"),
         None => facts.fact("schedule", "none, backups are made by hand"),
     }
-    facts.fact("stores", backup.stores.join(", "));
+    for verify in &config.verify {
+        let next = verify.schedule.next_after((context.now)());
+        let next = next.map_or_else(String::new, |next| format!(", next {next}"));
+        let store = verify.store.as_deref().map_or_else(String::new, |store| format!(" in {store}"));
+        let what = format_args!("{}{store}: {}{next}", verify.pick.name(), verify.schedule).to_string();
+        facts.fact("verifies", what);
+    }
+    let stores = if backup.stores.is_empty() { agent::store_names(config) } else { backup.stores.clone() };
+    facts.fact("stores", stores.join(", "));
     facts.fact("encrypted", if backup.is_encrypted() { "yes" } else { "no" });
     for name in &backup.verify {
         let Some(chain) = config.chains.get(name) else { continue };

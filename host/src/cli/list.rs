@@ -1,7 +1,7 @@
 //! `holdfast list`: the backups of the repository.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use clap::ValueEnum;
@@ -12,19 +12,19 @@ use serde::Serialize;
 use super::Context;
 use super::failure::FailureExt;
 use crate::agent;
-use crate::catalog::{self, BackupId, CatalogError, Entry, Record, Trigger};
-use crate::config::{Config, StoreConfig};
-use crate::pipeline::known_stores;
+use crate::catalog::{self, BackupId, CatalogError, Entry, Gap, GapKind, Record, Trigger};
+use crate::config::Config;
 use crate::pipeline::store::{NamedStore, with_causes};
+use crate::pipeline::{inventory, known_stores};
 use crate::printer::{Align, Table};
-use crate::store::CachedStore;
 use crate::units;
 
 /// List the backups in the stores
 ///
 /// Newest first: when it was made, at which revision, how large it is, and what its latest proof said. What cannot be read is told
 /// on standard error, and at the end of the JSON as entries with an `error`; the exit code is 2 then. With `keys` in `[trust]`, what none
-/// of them has signed is REFUSED (in JSON `refused`), as it is by every other command.
+/// of them has signed is REFUSED (in JSON `refused`), as it is by every other command; and a backup that is gone although no retention rule removed it is told as
+/// missing, with those between which it was (in JSON an entry with `kind`, `after` and `before`).
 ///
 /// What was read of a bucket's manifests and proofs is remembered in `backup.scratch`, and read again only where the bucket lists
 /// another object than then. Only this command goes by it.
@@ -102,6 +102,9 @@ struct Row {
     stored_bytes: u64,
     encryption: String,
     stores: Vec<String>,
+    /// Stores that were read, that backups go to, and that have not got it: they missed it, or their rules removed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lacked_by: Vec<String>,
     /// Verdict of the newest proof; none if it was never proved.
     proof: Option<Outcome>,
     proved_at: Option<Timestamp>,
@@ -114,7 +117,17 @@ struct Row {
 #[serde(untagged)]
 enum Item {
     Backup(Row),
+    Missing(Missing),
     Unreadable(Unreadable),
+}
+
+/// A backup that should be in a store and is not.
+#[derive(Debug, Serialize)]
+struct Missing {
+    store: String,
+    #[serde(flatten)]
+    gap: Gap,
+    error: String,
 }
 
 /// A backup, one of its documents, or a whole store that cannot be read.
@@ -130,6 +143,9 @@ struct Unreadable {
     /// Whether it was read, and is not trusted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     refused: bool,
+    /// Of a store: when this machine last reached it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_reached: Option<Timestamp>,
     error: String,
 }
 
@@ -142,40 +158,10 @@ impl Unreadable {
             stores: vec![named.name.clone()],
             object: error.object().map(str::to_owned),
             refused: matches!(error, CatalogError::Untrusted { .. } | CatalogError::Misplaced { .. }),
+            last_reached: None,
             error: with_causes(error),
         }
     }
-}
-
-/// Where is remembered what buckets hold, below the scratch directory.
-const CACHE_DIRECTORY: &str = "catalog";
-
-/// Lists a store. One that held backups and is empty now cannot be read, most likely.
-async fn listed(
-    config: &Config,
-    named: &NamedStore,
-    no_cache: bool,
-) -> Result<catalog::Listing, CatalogError> {
-    let store = named.store.as_ref();
-    // A file is read as fast where it lies.
-    let is_remote = matches!(config.stores.get(&named.name), Some(StoreConfig::S3(_)));
-    let bare = agent::any_stores(config, std::slice::from_ref(&named.name)).pop();
-    let listing = if let Some(bare) = bare.filter(|_| is_remote && !no_cache) {
-        let directory = config.backup.scratch.join(CACHE_DIRECTORY);
-        let cached = Arc::new(CachedStore::open(Arc::clone(&bare.store), &directory));
-        // Trust comes after memory: what is remembered is judged by the keys of today.
-        let guarded = agent::guarded(config, NamedStore { store: cached.clone(), ..bare });
-        let listing = catalog::list(guarded.store.as_ref()).await?;
-        cached.save();
-        tracing::debug!(store = named.name, read = cached.read(), "what else is there was remembered");
-        listing
-    } else {
-        catalog::list(store).await?
-    };
-    if listing.entries.is_empty() {
-        known_stores::refuse_emptied(&config.backup.scratch, store).await?;
-    }
-    Ok(listing)
 }
 
 /// Runs the command.
@@ -183,16 +169,20 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let config = context.config()?;
     let stores = selected_stores(&config, args.store.as_deref())?;
     let mut rows = std::collections::BTreeMap::new();
-    let mut unreadable = Vec::new();
-    let (mut in_doubt, mut readable) = (false, false);
+    let (mut unreadable, mut missing) = (Vec::new(), Vec::new());
+    let (mut in_doubt, mut readable, mut read) = (false, false, Vec::new());
     let listings =
-        futures::future::join_all(stores.iter().map(|named| listed(&config, named, args.no_cache)));
+        futures::future::join_all(stores.iter().map(|named| agent::listed(&config, named, args.no_cache)));
     for (named, listing) in stores.iter().zip(listings.await) {
         let listing = match listing {
             Ok(listing) => listing,
             Err(error) => {
+                let last_reached = known_stores::last_reached(&config.backup.scratch, named.store.as_ref());
+                let since = last_reached.map_or_else(String::new, |time| {
+                    format!(" (last reached {})", time.strftime("%Y-%m-%d %H:%M:%SZ"))
+                });
                 context.printer.warn(format_args!(
-                    "store `{}` cannot be read: {}",
+                    "store `{}` cannot be read{since}: {}",
                     named.name,
                     with_causes(&error)
                 ));
@@ -203,11 +193,13 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
                 let unused = matches!(&error, CatalogError::Store(error) if error.is_missing_place())
                     && !known_stores::is_known(&config.backup.scratch, named.store.as_ref());
                 in_doubt |= !unused;
-                unreadable.push(Unreadable::new(named, &error));
+                unreadable.push(Unreadable { last_reached, ..Unreadable::new(named, &error) });
                 continue;
             }
         };
         readable = true;
+        known_stores::reached(&config.backup.scratch, named.store.as_ref(), (context.now)());
+        read.push(named.name.clone());
         if let Err(error) = known_stores::refuse_rolled_back(named, &listing) {
             context.printer.warn(format_args!("store `{}`: {error}", named.name));
             if let Some(hint) = error.hint() {
@@ -215,6 +207,23 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             }
             in_doubt = true;
             unreadable.push(Unreadable::new(named, &error));
+        }
+        match inventory::gaps(named, &listing).await {
+            Ok(gaps) => {
+                for gap in gaps {
+                    context.printer.warn(format_args!("store `{}`: {gap}", named.name));
+                    in_doubt |= gap.kind == GapKind::Missing;
+                    missing.push(Missing { store: named.name.clone(), error: gap.to_string(), gap });
+                }
+            }
+            Err(error) => {
+                context.printer.warn(format_args!("store `{}`: {}", named.name, with_causes(&error)));
+                if let Some(hint) = error.hint() {
+                    context.printer.message(format_args!("hint: {hint}"));
+                }
+                in_doubt = true;
+                unreadable.push(Unreadable::new(named, &error));
+            }
         }
         for error in &listing.unreadable {
             context.printer.warn(format_args!(
@@ -235,9 +244,21 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             add(&mut rows, named, entry);
         }
     }
-    let some_unreadable = !unreadable.is_empty();
+    let hints: BTreeSet<&str> = missing.iter().map(|missing| missing.gap.kind.hint()).collect();
+    for hint in hints {
+        context.printer.message(format_args!("hint: {hint}"));
+    }
+    let some_unreadable = !unreadable.is_empty() || !missing.is_empty();
+    let wanted: Vec<String> = read.into_iter().filter(|store| config.backup.stores.contains(store)).collect();
+    for row in rows.values_mut() {
+        row.lacked_by = wanted.iter().filter(|store| !row.stores.contains(store)).cloned().collect();
+    }
+    say_what_stores_lack(&wanted, &rows, context);
     let backups = rows.into_values().rev().filter(|row| args.asks_for(row)).map(Item::Backup);
-    let items: Vec<Item> = backups.chain(unreadable.into_iter().map(Item::Unreadable)).collect();
+    let items: Vec<Item> = backups
+        .chain(missing.into_iter().map(Item::Missing))
+        .chain(unreadable.into_iter().map(Item::Unreadable))
+        .collect();
     context.printer.show(&items, |printer| {
         let columns = [
             ("id", Align::Left),
@@ -260,7 +281,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
                     table.row(cells.into_iter().chain(["REFUSED".to_owned()]));
                     continue;
                 }
-                Item::Unreadable(_) => continue,
+                Item::Unreadable(_) | Item::Missing(_) => continue,
             };
             let proof = match (row.proof, row.proved_at) {
                 (Some(outcome), Some(time)) => {
@@ -289,6 +310,27 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     Ok(if in_doubt || !readable { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
+/// Of each store that lacks backups which others have: how many it has, and up to which.
+fn say_what_stores_lack(
+    stores: &[String],
+    rows: &std::collections::BTreeMap<catalog::BackupId, Row>,
+    context: &Context,
+) {
+    for store in stores {
+        let held: Vec<&Row> = rows.values().filter(|row| row.stores.contains(store)).collect();
+        let missed_since = rows.values().rev().take_while(|row| row.lacked_by.contains(store)).count();
+        if held.len() == rows.len() {
+            continue;
+        }
+        let newest = match missed_since {
+            0 => String::new(),
+            count => format!(", and not the newest {count}"),
+        };
+        let (held, all) = (held.len(), rows.len());
+        context.printer.note(format_args!("store {store} has {held} of {all} backups{newest}"));
+    }
+}
+
 fn add(rows: &mut std::collections::BTreeMap<catalog::BackupId, Row>, named: &NamedStore, entry: Entry) {
     let proof = entry.last_record().map(|record| (record.outcome, record.ended, proved_by(record)));
     let manifest = entry.manifest;
@@ -302,6 +344,7 @@ fn add(rows: &mut std::collections::BTreeMap<catalog::BackupId, Row>, named: &Na
         stored_bytes: manifest.stored.size_bytes,
         encryption: manifest.pack.encryption,
         stores: Vec::new(),
+        lacked_by: Vec::new(),
         proof: None,
         proved_at: None,
         proved_by: None,
@@ -332,10 +375,8 @@ pub(super) fn selected_stores(config: &Config, name: Option<&str>) -> Result<Vec
 
 /// The names of these.
 pub(super) fn names_of(config: &Config, name: Option<&str>) -> Result<Vec<String>> {
-    // Those that backups go to come first: they are what a restore reads.
-    let others = config.stores.keys().filter(|name| !config.backup.stores.contains(name));
-    let all = config.backup.stores.iter().chain(others);
-    let names: Vec<String> = all.filter(|known| name.is_none_or(|name| name == *known)).cloned().collect();
+    let all = agent::store_names(config).into_iter();
+    let names: Vec<String> = all.filter(|known| name.is_none_or(|name| name == *known)).collect();
     if names.is_empty() {
         let known: Vec<&str> = config.stores.keys().map(String::as_str).collect();
         let missing: Result<()> =

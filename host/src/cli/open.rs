@@ -43,8 +43,8 @@ impl Opened {
 pub(super) struct Sources {
     /// The config; none when a file is read and there is no config.
     pub(super) config: Option<Config>,
-    stores: Vec<NamedStore>,
-    identities: Vec<Identity>,
+    pub(super) stores: Vec<NamedStore>,
+    pub(super) identities: Vec<Identity>,
 }
 
 /// What a command that is given a file needs a configuration for.
@@ -54,14 +54,6 @@ pub(super) enum Need {
     Config,
     /// It may know more than the flags say: without a sound one it goes on, and says so.
     Help,
-}
-
-/// A copy of a backup, or a file, that could not be had, and why.
-pub(super) struct Missed {
-    /// Where it lies; none for a file.
-    pub(super) found: Option<Found>,
-    /// What was wrong.
-    pub(super) error: SourceError,
 }
 
 impl Sources {
@@ -110,42 +102,37 @@ impl Sources {
     }
 
     /// Has the snapshot on local disk: files where they lie, backups unpacked to `place`. A copy that is
-    /// damaged or away is told, and the next store is asked; `missed` gets those that could not be had.
+    /// damaged or away is told, and the next store is asked.
     pub(super) async fn fetch(
         &self,
         target: &Target,
         found: Option<Found>,
         place: Place<'_>,
         context: &Context,
-        missed: &mut Vec<Missed>,
-    ) -> Result<Opened, Missed> {
-        let mut found = match (found, target) {
+    ) -> Result<Opened, SourceError> {
+        let found = match (found, target) {
             (Some(found), _) => found,
             (None, Target::File(path)) => {
-                let opened = source::open_file(path, &self.identities, place).await;
-                return match opened {
-                    Ok(file) => Ok(Opened { file, found: None }),
-                    Err(error) => Err(Missed { found: None, error }),
-                };
+                let file = source::open_file(path, &self.identities, place).await?;
+                return Ok(Opened { file, found: None });
             }
             (None, _) => unreachable!("a backup was found, or an error told"),
         };
-        loop {
-            let unpacked = source::unpack_backup(&found, &self.identities, place, context.progress.as_ref());
-            let error = match unpacked.await {
-                Ok(file) => return Ok(Opened { file, found: Some(found) }),
-                Err(error) => error,
-            };
-            let next =
-                if error.is_of_one_copy() { source::next_copy(&self.stores, &found).await } else { None };
-            let Some(next) = next else { return Err(Missed { found: Some(found), error }) };
-            context.printer.warn(format_args!(
-                "the copy in store `{}` cannot be used: {}; taking the one in store `{}`",
-                found.named.name,
-                with_causes(&error),
-                next.named.name
-            ));
-            missed.push(Missed { found: Some(std::mem::replace(&mut found, next)), error });
+        let tell = tell_of_copy(context);
+        let progress = context.progress.as_ref();
+        let mut missed = Vec::new();
+        let unpacked = source::unpack_any_copy(
+            &self.stores,
+            found,
+            &self.identities,
+            place,
+            progress,
+            &tell,
+            &mut missed,
+        );
+        match unpacked.await {
+            Ok((file, found)) => Ok(Opened { file, found: Some(found) }),
+            Err((_, error)) => Err(error),
         }
     }
 
@@ -159,8 +146,19 @@ impl Sources {
     ) -> Result<Opened> {
         let found = self.find(target, context).await?;
         let place = Place::passing(directory, name);
-        let opened = self.fetch(target, found, place, context, &mut Vec::new()).await;
-        answered(opened.map_err(|missed| missed.error))
+        answered(self.fetch(target, found, place, context).await)
+    }
+}
+
+/// Tells of a copy that cannot be used.
+pub(super) fn tell_of_copy(context: &Context) -> impl Fn(&Found, &SourceError, &NamedStore) + Sync + '_ {
+    |copy, error, next| {
+        context.printer.warn(format_args!(
+            "the copy in store `{}` cannot be used: {}; taking the one in store `{}`",
+            copy.named.name,
+            with_causes(error),
+            next.name
+        ));
     }
 }
 

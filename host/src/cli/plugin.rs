@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod component;
 pub mod keygen;
 pub mod list;
 pub mod new;
@@ -40,6 +41,7 @@ pub enum PluginCommand {
     Run(run::Args),
     Bench(bench::Args),
     New(new::Args),
+    Component(component::Args),
     Pin(pin::Args),
     Keygen(keygen::Args),
     Sign(sign::Args),
@@ -54,6 +56,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         PluginCommand::Run(args) => run::run(args, context).await,
         PluginCommand::Bench(args) => bench::run(args, context).await,
         PluginCommand::New(args) => new::run(args, context),
+        PluginCommand::Component(args) => component::run(args, context),
         PluginCommand::Pin(args) => pin::run(args, context),
         PluginCommand::Keygen(args) => keygen::run(args, context),
         PluginCommand::Sign(args) => sign::run(args, context),

@@ -8,9 +8,11 @@ use super::Context;
 use super::agent::stop_on_signals;
 use super::failure::FailureExt;
 use super::list::selected_stores;
+use super::notices;
+use crate::notify::news;
 use crate::pipeline::single_flight::SingleFlight;
 use crate::printer::{Align, Table};
-use crate::prune::{self, Pruned};
+use crate::prune::{self, Order, Pruned};
 use crate::units;
 
 /// Remove the backups that the retention rules do not keep
@@ -19,6 +21,8 @@ use crate::units;
 /// that go: the manifest first, then what belongs to it. What runs that died left behind goes as well, once it is older
 /// than `orphan_grace`. The newest proved backup, pinned backups and locked ones never go; while the newest backup is not
 /// proved, nothing does.
+///
+/// With a key in `[signing]`, what goes is signed for beforehand, so that it can be told from what somebody took away.
 ///
 /// Exits 2 when something could not be read or removed.
 #[derive(Debug, clap::Args)]
@@ -47,12 +51,19 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         let missing: Result<()> = Err(anyhow!("there are no retention rules in the configuration"));
         missing.hint("add them, e.g. `[retention]` with `last = 24` and `daily = 30`; without rules every backup stays")?;
     }
+    let signing = config.signing_key_if_any()?;
+    if config.trust.is_some() && signing.is_none() && !args.dry_run {
+        context.printer.warn(
+            "this machine has no signing key: what it removes will be told as missing, or unexplained, by `list` and `check`",
+        );
+    }
     let cancel = stop_on_signals()?;
     // Nobody else writes or sweeps meanwhile. A dry run only reads.
     let _flight = if args.dry_run { None } else { Some(SingleFlight::acquire(&config.backup.scratch)?) };
     let mut all = Vec::new();
     for (policy, named) in &rules {
-        all.push(prune::prune(named, policy, (context.now)(), args.dry_run, &cancel).await);
+        let order = Order { policy, signing: signing.as_ref(), now: (context.now)(), dry_run: args.dry_run };
+        all.push(prune::prune(named, &order, &cancel).await);
     }
     context.printer.show(&all, |printer| {
         for pruned in &all {
@@ -69,6 +80,12 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     if cancel.is_cancelled() {
         context.printer.warn("stopped; what is left is whole, and the next run goes on");
+    }
+    if !args.dry_run {
+        let events = notices::events(&config, context, |origin| {
+            all.iter().flat_map(|pruned| news::of_prune(origin, pruned)).collect()
+        });
+        notices::tell(&config, events, None, context).await;
     }
     let complete = all.iter().all(Pruned::is_complete) && !cancel.is_cancelled();
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(2) })

@@ -19,7 +19,7 @@ pub(super) fn steps(printer: &Printer, record: &Record) {
         let error = step.error.as_ref().map(|error| format!("{error}: ")).unwrap_or_default();
         table.row([
             format!("{}/{}", step.chain, step.step),
-            format!("{}{told}", step.outcome),
+            if step.skipped { format!("skipped{told}") } else { format!("{}{told}", step.outcome) },
             format!("{} ms", step.elapsed_ms),
             format!("{error}{}", step.summary),
         ]);

@@ -17,10 +17,13 @@ use serde::Serialize;
 use super::Context;
 use super::agent::stop_on_signals;
 use super::failure::FailureExt;
+use super::notices;
 use super::open::{self, Need, Sources};
 use super::target::{PointArgs, Target};
 use crate::atomic;
 use crate::catalog::Manifest;
+use crate::config::Config;
+use crate::notify::news;
 use crate::restore::against::Expected;
 use crate::restore::bump::{self, Bump, Choice};
 use crate::restore::room::{self, Place, Sizes, Source};
@@ -174,6 +177,26 @@ struct Rehearsed {
 
 /// Runs the command.
 pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let restored = Box::pin(restore(args, context)).await;
+    if !args.dry_run && !args.print_commands {
+        tell(args, &restored, context).await;
+    }
+    restored
+}
+
+/// Tells those who want to know. A restore needs no configuration, and one that cannot be read tells nobody.
+async fn tell(args: &Args, restored: &Result<ExitCode>, context: &Context) {
+    let Ok(config) = Config::load(&context.config_path) else { return };
+    let place = args.all_members.as_ref().or(args.data_dir.as_ref());
+    let place = place.map(|place| place.display().to_string()).unwrap_or_default();
+    let events = notices::events(&config, context, |origin| {
+        let error = restored.as_ref().err().map(|error| format!("{error:#}"));
+        vec![news::of_restore(origin, &args.backup.to_string(), error.as_deref().map_or(Ok(&place), Err))]
+    });
+    notices::tell(&config, events, None, context).await;
+}
+
+async fn restore(args: &Args, context: &Context) -> Result<ExitCode> {
     let args = &Args { backup: args.point.or(&args.backup), ..args.clone() };
     // A plan that cannot be carried out is refused before anything is fetched.
     plan::check_bump(args)?;
@@ -203,10 +226,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let lasts = !args.dry_run && !args.compact;
     let place = source::Place { directory: &beside, name: &name, lasts };
     let began = Instant::now();
-    let mut missed = Vec::new();
-    let fetching = sources.fetch(&args.backup, found, place, context, &mut missed);
-    let fetched = open::unless_stopped(&cancel, fetching).await?;
-    let mut opened = open::answered(fetched.map_err(|missed| missed.error))?;
+    let fetching = sources.fetch(&args.backup, found, place, context);
+    let mut opened = open::answered(open::unless_stopped(&cancel, fetching).await?)?;
     let fetching_took = began.elapsed();
     let missing_hash = args.skip_hash_check || opened.has_no_hash();
     let allowed = Permissions { missing_hash, failed_integrity: args.force };

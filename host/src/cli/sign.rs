@@ -12,9 +12,11 @@ use super::target::SelectionArgs;
 use crate::agent;
 use crate::catalog::{self, BackupId, CatalogError};
 use crate::config::Config;
+use crate::pipeline::inventory::{self, Signer};
 use crate::pipeline::single_flight::SingleFlight;
 use crate::pipeline::store::{NamedStore, with_causes};
 use crate::printer::{Align, Table};
+use crate::session::SessionId;
 use crate::signing::SigningKey;
 use crate::store::StoreError;
 
@@ -24,17 +26,23 @@ use crate::store::StoreError;
 /// what they have, which stays. You vouch for them: look first that they are what they should be (`holdfast check --read-data`,
 /// `holdfast verify ID`, before `keys` stands in `[trust]`).
 ///
+/// With `--gone` it is about backups that `list` and `check` tell as missing: what is named is signed for as gone.
+///
 /// Exits 2 when one could not be signed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\\
 Examples:
   holdfast sign --all                           after [signing] was added to the configuration
   holdfast sign 20261121T030000Z-48213
-  holdfast sign --all --store dr")]
+  holdfast sign --all --store dr
+  holdfast sign --all --gone                    what is missing was removed on purpose")]
 pub struct Args {
     /// Which of them.
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// Sign that backups which are missing are gone on purpose: they are not told as missing any more
+    #[arg(long)]
+    pub gone: bool,
 }
 
 /// What is printed as JSON.
@@ -54,6 +62,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             .hint("give `key_file` in [signing]; `holdfast key signing FILE` makes one");
     };
     let _flight = SingleFlight::acquire(&config.backup.scratch)?;
+    if args.gone {
+        return sign_gone(args, &config, &names, &key, context).await;
+    }
     let (mut signed, mut failed, mut found) = (Vec::new(), false, false);
     // Whoever signed them: else nothing that needs a signature could be read.
     for named in agent::any_stores(&config, &names) {
@@ -98,6 +109,52 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             .hint("`holdfast list` shows what is there")
             .answer_is_no();
     }
+    Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
+}
+
+/// A backup that was signed for as gone.
+#[derive(Serialize)]
+struct Gone {
+    backup: BackupId,
+    store: String,
+}
+
+async fn sign_gone(
+    args: &Args,
+    config: &Config,
+    names: &[String],
+    key: &SigningKey,
+    context: &Context,
+) -> Result<ExitCode> {
+    if config.trust.is_none() {
+        return Err(anyhow!("nothing is missing where nothing is trusted: there are no `keys` in [trust]"))
+            .hint("name the public half of the signing key there");
+    }
+    let session = SessionId::random();
+    let signer = Signer { key, session: &session, now: (context.now)() };
+    let (mut all, mut failed) = (Vec::new(), false);
+    for named in agent::stores(config, names) {
+        match inventory::accept(&named, signer, |id| args.selection.asks_for(id)).await {
+            Ok(gone) => {
+                all.extend(gone.into_iter().map(|backup| Gone { backup, store: named.name.clone() }));
+            }
+            Err(error) => {
+                failed = true;
+                context.printer.warn(format_args!("store `{}`: {}", named.name, with_causes(&error)));
+                if let Some(hint) = error.hint() {
+                    context.printer.message(format_args!("hint: {hint}"));
+                }
+            }
+        }
+    }
+    context.printer.show(&all, |printer| {
+        for one in &all {
+            printer.line(format_args!("{}: {} is signed for as gone", one.store, one.backup));
+        }
+        if all.is_empty() && !failed {
+            printer.note("nothing that was asked for is missing");
+        }
+    });
     Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 

@@ -7,6 +7,8 @@ use anyhow::Result;
 use super::Context;
 use super::agent::stop_on_signals;
 use super::list::selected_stores;
+use super::notices;
+use crate::notify::news;
 use crate::printer::{Align, Table};
 use crate::sync::{self, Target};
 use crate::units;
@@ -42,10 +44,12 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let targets = selected_stores(&config, args.to.as_deref())?;
     let targets =
         targets.into_iter().filter(|named| args.to.is_some() || config.backup.stores.contains(&named.name));
+    let signing = config.signing_key_if_any()?;
     let cancel = stop_on_signals()?;
     let mut all = Vec::new();
     for named in targets.filter(|named| args.from.as_ref() != Some(&named.name)) {
-        let target = Target { policy: config.retention.of(&named.name), named: &named };
+        let target =
+            Target { policy: config.retention.of(&named.name), named: &named, signing: signing.as_ref() };
         let synced = sync::sync(&target, &sources, (context.now)(), context.progress.as_ref(), &cancel);
         all.push(synced.await);
     }
@@ -89,5 +93,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             context.printer.warn(format_args!("store `{}`: {error}", synced.store));
         }
     }
+    let events = notices::events(&config, context, |origin| {
+        all.iter().flat_map(|synced| news::of_sync(origin, synced)).collect()
+    });
+    notices::tell(&config, events, None, context).await;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }

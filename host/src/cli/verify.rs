@@ -11,21 +11,21 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use super::agent::stop_on_signals;
 use super::failure::FailureExt;
-use super::open::{self, Missed, Need, Sources};
+use super::notices;
+use super::open::{self, Need, Sources};
 use super::report;
 use super::target::{PointArgs, Target};
 use crate::agent;
-use crate::catalog::{self, Record, Trigger};
+use crate::boot;
+use crate::catalog::Trigger;
 use crate::config::{Chain, Config};
-use crate::pack::UnpackError;
-use crate::pipeline::continuity::{self, State};
+use crate::notify::news;
 use crate::pipeline::inspect;
 use crate::pipeline::remembered::Remembered;
-use crate::pipeline::store::with_causes;
-use crate::pipeline::verify::{self, Subject, Took};
-use crate::retrieve::{self, RetrieveError};
+use crate::pipeline::verify::{self, Means, Subject, Took};
+use crate::proof::{self, Order, Proof, ProofError, Reached};
 use crate::session::Session;
-use crate::source::{Found, Place, SourceError};
+use crate::source::Place;
 
 /// Prove that a backup, or a snapshot file, is good
 ///
@@ -71,141 +71,89 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let chains = chains(config, &args.chain)?;
     let cancel = stop_on_signals()?;
     let mut session = Session::begin(context.now);
-    let name = session.id.to_string();
     let found = open::unless_stopped(&cancel, sources.find(&args.backup, context)).await??;
-    let scratch = scratch(config);
-    let mut missed = Vec::new();
-    let fetching = sources.fetch(&args.backup, found, Place::passing(&scratch, &name), context, &mut missed);
-    let fetched = open::unless_stopped(&cancel, fetching).await?;
-    // What lies in a store is not what was written: that is a verdict on this copy, and kept as one.
-    for Missed { found, error } in &missed {
-        if let (Some(found), Some(record)) = (found, damaged(found.as_ref(), error, &mut session)) {
-            keep(found, &record, context).await;
-        }
-    }
-    let opened = match fetched {
-        Ok(opened) => opened,
-        Err(Missed {
-            found: Some(found),
-            error: SourceError::Retrieve(RetrieveError::Unpack { source, .. }),
-        }) if source.is_missing_key() => {
-            return sealed(&found, &source, &chains, &mut session, &cancel, context).await;
-        }
-        Err(Missed { found, error }) => {
-            if let (Some(found), Some(record)) = (&found, damaged(found.as_ref(), &error, &mut session)) {
-                conclude(found, &record, context).await;
-            }
-            return open::answered(Err(error));
-        }
-    };
-    let inspected = inspect::inspect(opened.file.path(), opened.hash(false)).await;
-    let inspected = inspected.answer_is_no()?;
     let plugins = match config {
         Some(config) => agent::plugins_for(config, &chains).await?,
         None => Arc::default(),
     };
-    let remembered = match &opened.found {
-        Some(found) => {
-            let wanted = verify::remembering(&chains, &plugins);
-            Remembered::of(std::slice::from_ref(&found.named), &found.entry.manifest.id, &wanted).await
-        }
-        None => Remembered::default(),
+    let scratch = scratch(config);
+    let boot = config.map_or_else(|| boot::Options::of(scratch.clone()), Config::boot);
+    let order = Order {
+        stores: &sources.stores,
+        identities: &sources.identities,
+        chains: &chains,
+        means: &Means { plugins, boot },
+        cluster: config.map(|config| config.cluster.name.as_str()).unwrap_or_default(),
+        scratch: &scratch,
+        progress: context.progress.as_ref(),
     };
-    let continuity = match &opened.found {
-        Some(found) => {
-            let manifest = &found.entry.manifest;
-            let state = State {
-                id: &manifest.id,
-                cluster_id: &manifest.cluster.id,
-                facts: &inspected.inspection.facts,
-            };
-            Some(continuity::continuity(std::slice::from_ref(&found.named), state).await)
-        }
-        None => None,
+    let Some(found) = found else {
+        return verify_file(&sources, &args.backup, &order, &mut session, &cancel, context).await;
     };
-    let stages = opened.found.as_ref().map(|found| found.entry.manifest.stages.as_slice());
-    let subject = Subject {
-        continuity,
-        took: Took::of(inspected.took, stages.unwrap_or_default()),
-        file: Arc::clone(&inspected.file),
-        inspection: inspected.inspection,
-        agreement: opened.found.as_ref().map(|found| found.entry.manifest.agreement.clone()),
-        cluster: config.map(|config| config.cluster.name.clone()).unwrap_or_default(),
-        backup: opened.found.as_ref().map(|found| found.entry.manifest.id.clone()),
-        remembered,
+    let proof = match proof::prove(&order, found, &mut session, &cancel, &open::tell_of_copy(context)).await {
+        Ok(proof) => proof,
+        Err(ProofError::Source(error)) => return open::answered(Err(error)),
+        Err(ProofError::Inspect(error)) => return Err(error).answer_is_no(),
+        Err(error @ ProofError::Stopped) => return Err(error.into()),
     };
-    let record = verify::prove(&subject, &chains, &plugins, Trigger::Verify, &mut session, &cancel).await;
-    if cancel.is_cancelled() {
-        bail!("stopped; nothing was recorded");
-    }
-    match &opened.found {
-        Some(found) => conclude(found, &record, context).await,
-        None => context.printer.show(&record, |printer| report::steps(printer, &record)),
-    }
-    Ok(super::answer(record.outcome == Outcome::Passed))
+    conclude(proof, config, context).await
 }
 
-/// What can be known of a backup that nothing here opens: whether its stored bytes are those that were written. That is no
-/// proof, and is told as what it is.
-async fn sealed(
-    found: &Found,
-    reason: &UnpackError,
-    chains: &[Chain],
+/// A file is looked into where it lies, and nothing is kept of it.
+async fn verify_file(
+    sources: &Sources,
+    target: &Target,
+    order: &Order<'_>,
     session: &mut Session,
     cancel: &CancellationToken,
     context: &Context,
 ) -> Result<ExitCode> {
-    let manifest = &found.entry.manifest;
-    let reading = retrieve::read_stored(found.named.store.as_ref(), manifest, context.progress.as_ref());
-    match open::unless_stopped(cancel, reading).await? {
-        Ok(()) => {
-            let bytes = manifest.stored.size_bytes;
-            let record = verify::sealed(&manifest.id, chains, bytes, &reason.to_string(), session);
-            conclude(found, &record, context).await;
+    let name = session.id.to_string();
+    let fetching = sources.fetch(target, None, Place::passing(order.scratch, &name), context);
+    let opened = open::answered(open::unless_stopped(cancel, fetching).await?)?;
+    let inspected = inspect::inspect(opened.file.path(), opened.hash(false)).await.answer_is_no()?;
+    let subject = Arc::new(Subject {
+        continuity: None,
+        took: Took::of(inspected.took, &[]),
+        file: Arc::clone(&inspected.file),
+        inspection: inspected.inspection,
+        agreement: None,
+        cluster: order.cluster.to_owned(),
+        backup: None,
+        remembered: Remembered::default(),
+    });
+    let record = verify::prove(&subject, order.chains, order.means, Trigger::Verify, session, cancel).await;
+    if cancel.is_cancelled() {
+        bail!("stopped; nothing was recorded");
+    }
+    context.printer.show(&record, |printer| report::steps(printer, &record));
+    Ok(super::answer(record.outcome == Outcome::Passed))
+}
+
+/// Prints what came of a backup, tells those who want to know, and answers.
+async fn conclude(proof: Proof, config: Option<&Config>, context: &Context) -> Result<ExitCode> {
+    let Proof { found, record, reached, unrecorded } = proof;
+    context.printer.show(&record, |printer| {
+        printer.line(format_args!("backup {} in store {}", record.backup, found.named.name));
+        report::steps(printer, &record);
+    });
+    for (store, error) in unrecorded {
+        context.printer.warn(format_args!("the proof could not be recorded in store `{store}`: {error}"));
+    }
+    if let Some(config) = config {
+        let events = notices::events(config, context, |origin| news::of_proof(origin, &record));
+        notices::tell(config, events, None, context).await;
+    }
+    match reached {
+        Reached::Content => Ok(super::answer(record.outcome == Outcome::Passed)),
+        Reached::StoredBytes(reason) => {
             context.printer.warn(format_args!("{reason}: its content could not be proved here"));
             if let Some(hint) = reason.hint() {
                 context.printer.message(format_args!("hint: {hint}; or verify it on a machine that has it"));
             }
             Ok(super::answer(false))
         }
-        Err(error) => {
-            let error = SourceError::Retrieve(error);
-            if let Some(record) = damaged(Some(found), &error, session) {
-                conclude(found, &record, context).await;
-            }
-            open::answered(Err(error))
-        }
-    }
-}
-
-/// The record of a copy that is damaged; none for one that is only away.
-fn damaged(found: Option<&Found>, error: &SourceError, session: &mut Session) -> Option<Record> {
-    match (found, error) {
-        (Some(found), SourceError::Retrieve(damage)) if damage.is_damage() => {
-            let reason = with_causes(damage);
-            Some(verify::damaged(&found.entry.manifest.id, reason, damage.is_of_one_copy(), session))
-        }
-        _ => None,
-    }
-}
-
-/// Prints a record and keeps it beside its backup.
-async fn conclude(found: &Found, record: &Record, context: &Context) {
-    context.printer.show(record, |printer| {
-        printer.line(format_args!("backup {} in store {}", record.backup, found.named.name));
-        report::steps(printer, record);
-    });
-    keep(found, record, context).await;
-}
-
-/// Keeps a record beside its backup. The verdict stands where the store takes none.
-async fn keep(found: &Found, record: &Record, context: &Context) {
-    if let Err(error) = catalog::add_record(found.named.store.as_ref(), record).await {
-        context.printer.warn(format_args!(
-            "the proof could not be recorded in store `{}`: {}",
-            found.named.name,
-            with_causes(&error)
-        ));
+        Reached::Damage(error) => open::answered(Err(error)),
     }
 }
 

@@ -4,9 +4,12 @@
 //! that one error does not bring others that only follow from it.
 
 mod grants;
+mod limits;
+mod notifiers;
 mod stores;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,11 +19,12 @@ use jiff::tz::TimeZone;
 use super::diagnostic::{Diagnostic, Span};
 use super::raw::{self, Fields, Spanned};
 use super::{
-    BackupConfig, Chain, ClusterConfig, Login, OnError, PluginConfig, PluginsConfig, Retention,
-    SigningConfig, Step, StepKind, StoreConfig,
+    BackupConfig, BootConfig, Chain, ClusterConfig, Login, OnError, Order, Pick, PluginConfig, PluginsConfig,
+    Retention, SigningConfig, Step, StepKind, StoreConfig, VerifyConfig,
 };
 use crate::catalog;
 use crate::etcd;
+use crate::notify::Notifier;
 use crate::pack;
 use crate::pipeline::Require;
 use crate::pipeline::preflight::{Action, Policy};
@@ -33,6 +37,7 @@ pub(super) struct Parts {
     pub(super) cluster: ClusterConfig,
     pub(super) preflight: Policy,
     pub(super) backup: BackupConfig,
+    pub(super) verify: Vec<VerifyConfig>,
     pub(super) retention: Retention,
     pub(super) decrypt: Vec<PathBuf>,
     pub(super) passphrases: Vec<SecretSource>,
@@ -41,16 +46,26 @@ pub(super) struct Parts {
     pub(super) store_timeouts: BTreeMap<String, Duration>,
     pub(super) stores: BTreeMap<String, StoreConfig>,
     pub(super) chains: BTreeMap<String, Chain>,
+    pub(super) boot: BootConfig,
     pub(super) secrets: BTreeMap<String, SecretSource>,
+    pub(super) metrics: Option<SocketAddr>,
     pub(super) plugins: PluginsConfig,
+    pub(super) notifiers: BTreeMap<String, Notifier>,
 }
 
 /// Judges a file. `None` when something without which there is no configuration is missing; it has been told of then.
 pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagnostic>) -> Option<Parts> {
-    let mut check = Check { folder, problems, secrets: BTreeMap::new(), granted_secrets: BTreeSet::new() };
+    let mut check = Check {
+        folder,
+        problems,
+        secrets: BTreeMap::new(),
+        granted_secrets: BTreeSet::new(),
+        verified: BTreeSet::new(),
+    };
     let secrets = fields.named("secret").map(|secrets| secrets.value).unwrap_or_default();
     let secret_spans = spans(&secrets);
     check.secrets(secrets);
+    check.machine(&mut fields);
     let cluster = fields.fields("cluster").and_then(|cluster| check.cluster(cluster.value));
     let preflight = fields.fields("preflight").map(|preflight| policy(preflight.value));
     let stores = fields.named("store").map(|stores| stores.value);
@@ -64,10 +79,17 @@ pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagno
     let chains = fields.named("chain").map(|chains| chains.value);
     let chain_spans = chains.as_deref().map(spans);
     let chains = chains.map(|chains| check.chains(chains)).unwrap_or_default();
+    let boot = fields.fields("boot").and_then(|boot| check.boot(boot.value));
+    let metrics = fields.fields("metrics").and_then(|metrics| check.metrics(metrics.value));
     let directory = fields.fields("plugins");
     let plugins = fields.named("plugin").map(|plugins| plugins.value).unwrap_or_default();
-    let plugins = check.plugins(directory?.value, plugins, &chains);
+    let notifiers = fields.named("notify").map(|notifiers| notifiers.value).unwrap_or_default();
+    let notifiers = check.notifiers(notifiers);
+    let plugins = check.plugins(directory?.value, plugins, &chains, &notifiers, &stores);
     check.unused_secrets(&secret_spans);
+    let verify = fields
+        .list("verify")
+        .map(|verify| check.verify(verify.value, store_spans.as_ref(), chain_spans.as_ref()));
     let backup = fields
         .fields("backup")
         .and_then(|backup| check.backup(backup.value, store_spans.as_ref(), chain_spans.as_ref()));
@@ -96,6 +118,7 @@ pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagno
         cluster: cluster?,
         preflight: preflight??,
         backup: backup?,
+        verify: verify?,
         retention,
         decrypt,
         passphrases,
@@ -104,7 +127,10 @@ pub(super) fn check(mut fields: Fields, folder: &Path, problems: &mut Vec<Diagno
         store_timeouts,
         stores,
         chains,
+        boot: boot?,
+        metrics,
         plugins: plugins?,
+        notifiers,
     })
 }
 
@@ -148,6 +174,8 @@ struct Check<'a> {
     secrets: BTreeMap<String, SecretSource>,
     /// Names of those that some `allow` names.
     granted_secrets: BTreeSet<String>,
+    /// What some `[[verify]]` names: `store` or `chain`, and the name.
+    verified: BTreeSet<(&'static str, String)>,
 }
 
 impl Check<'_> {
@@ -170,6 +198,30 @@ impl Check<'_> {
         texts.value.into_iter().map(|text| self.path(text)).collect()
     }
 
+    /// What may be missing on a machine that only proves what others made: the cluster's endpoints, and where backups go.
+    fn machine(&mut self, fields: &mut Fields) {
+        let verifies = fields.gives("verify");
+        if !fields.gives("backup") && !verifies {
+            self.tell(raw::missing_here(fields, "backup").hint(
+                "add it, with `stores = [\"local\"]`; or a `[[verify]]`, on a machine that only proves what others make",
+            ));
+        }
+        let Some(backup) = fields.peek("backup") else { return };
+        let alone = backup.gives_only("scratch") && verifies;
+        let makes_backups = backup.gives("stores");
+        if !makes_backups && !alone && fields.gives("backup") {
+            let problem = raw::missing_here(backup, "stores");
+            self.tell(problem);
+        }
+        if let Some(cluster) = fields.peek("cluster")
+            && !cluster.gives("endpoints")
+            && (makes_backups || !verifies)
+        {
+            let problem = raw::missing_here(cluster, "endpoints");
+            self.tell(problem);
+        }
+    }
+
     fn cluster(&mut self, mut fields: Fields) -> Option<ClusterConfig> {
         let name = fields.text("name");
         if let Some(name) = &name
@@ -185,8 +237,11 @@ impl Check<'_> {
         let tls = fields.fields("tls").map(|tls| self.tls(tls.value));
         let login_given = fields.gives("username");
         let login = self.login(&mut fields);
+        let endpoints_given = fields.gives("endpoints");
         let endpoints =
             fields.texts("endpoints").map(|endpoints| self.endpoints(endpoints, tls_given, login_given));
+        // That they are missing where they may not has been told.
+        let endpoints = if endpoints_given { endpoints } else { Some(Vec::new()) };
         Some(ClusterConfig {
             name: name?.value,
             connection: etcd::Options {
@@ -338,13 +393,7 @@ impl Check<'_> {
         stores: Option<&Spans>,
         chains: Option<&Spans>,
     ) -> Option<BackupConfig> {
-        let schedule = fields.text("schedule").and_then(|text| match Schedule::parse(&text.value) {
-            Ok(schedule) => Some(schedule),
-            Err(error) => {
-                self.tell(Diagnostic::error(error.to_string()).at(text.span).maybe_hint(error.hint()));
-                None
-            }
-        });
+        let schedule = self.schedule(&mut fields);
         let named = fields.texts("stores");
         if let Some(Spanned { value, span }) = &named
             && value.is_empty()
@@ -356,7 +405,8 @@ impl Check<'_> {
             );
         }
         let nothing = Spans::new();
-        let names = named.map(|names| names.value);
+        let stores_given = fields.gives("stores");
+        let names = if stores_given { named.map(|names| names.value) } else { Some(Vec::new()) };
         let stores = self.references("store", names, stores.unwrap_or(&nothing));
         let require = fields.texts("require").map(|names| self.require(names.value, stores.as_deref()));
         let verify = fields.texts("verify").map(|names| names.value);
@@ -416,16 +466,10 @@ impl Check<'_> {
         let names = names?;
         let mut seen = BTreeSet::new();
         for Spanned { value: name, span } in &names {
-            if !known.contains_key(name) {
-                let there: Vec<&String> = known.keys().collect();
-                let hint = raw::did_you_mean(name, &there).unwrap_or_else(|| match there.len() {
-                    0 => format!("add a table `[{what}.{name}]`"),
-                    _ => format!("add a table `[{what}.{name}]`, or name one of {}", raw::list(&there)),
-                });
-                self.tell(
-                    Diagnostic::error(format!("there is no {what} `{name}`")).at(span.clone()).hint(hint),
-                );
-            } else if !seen.insert(name) {
+            if !self.is_there(what, name, span.as_ref(), known) {
+                continue;
+            }
+            if !seen.insert(name) {
                 self.tell(Diagnostic::error(format!("{what} `{name}` is named twice")).at(span.clone()));
             }
         }
@@ -433,7 +477,13 @@ impl Check<'_> {
             "store" => ("backup.stores", "no backup is kept there"),
             _ => ("backup.verify", "no new backup is proved by it"),
         };
-        for (name, span) in known.iter().filter(|(name, _)| !seen.contains(name)) {
+        let is_unused = |(name, _): &(&String, &Option<Span>)| {
+            !seen.contains(name) && !self.verified.iter().any(|(of, used)| *of == what && used == *name)
+        };
+        let unused: Vec<_> = known.iter().filter(is_unused).collect();
+        // A machine that only reads names no store of its own.
+        let unused = if what == "store" && names.is_empty() { Vec::new() } else { unused };
+        for (name, span) in unused {
             self.tell(
                 Diagnostic::warning(format!("{what} `{name}` is not used: {use_it}"))
                     .at(span.clone())
@@ -441,6 +491,73 @@ impl Check<'_> {
             );
         }
         Some(names.into_iter().map(|name| name.value).collect())
+    }
+
+    /// Whether there is a table of this name; tells where there is none.
+    fn is_there(&mut self, what: &str, name: &String, span: Option<&Span>, known: &Spans) -> bool {
+        if known.contains_key(name) {
+            return true;
+        }
+        let there: Vec<&String> = known.keys().collect();
+        let hint = raw::did_you_mean(name, &there).unwrap_or_else(|| match there.len() {
+            0 => format!("add a table `[{what}.{name}]`"),
+            _ => format!("add a table `[{what}.{name}]`, or name one of {}", raw::list(&there)),
+        });
+        self.tell(Diagnostic::error(format!("there is no {what} `{name}`")).at(span.cloned()).hint(hint));
+        false
+    }
+
+    /// `[[verify]]`: those that are sound.
+    fn verify(
+        &mut self,
+        all: Vec<Fields>,
+        stores: Option<&Spans>,
+        chains: Option<&Spans>,
+    ) -> Vec<VerifyConfig> {
+        let nothing = Spans::new();
+        let (stores, chains) = (stores.unwrap_or(&nothing), chains.unwrap_or(&nothing));
+        let mut sound = Vec::new();
+        for mut fields in all {
+            let schedule = self.schedule(&mut fields);
+            let store = fields.text("store");
+            if let Some(Spanned { value: name, span }) = &store {
+                self.is_there("store", name, span.as_ref(), stores);
+                self.verified.insert(("store", name.clone()));
+            }
+            let named = fields.texts("chain").map(|names| names.value).unwrap_or_default();
+            for Spanned { value: name, span } in &named {
+                self.is_there("chain", name, span.as_ref(), chains);
+                self.verified.insert(("chain", name.clone()));
+            }
+            let pick = fields.text("pick").map(|pick| match pick.value.as_str() {
+                "oldest" => Pick::Oldest,
+                "random" => Pick::Random,
+                "all" => Pick::All,
+                _ => Pick::Latest,
+            });
+            let timeout = fields.duration("timeout");
+            if let (Some(schedule), Some(pick), Some(timeout)) = (schedule, pick, timeout) {
+                sound.push(VerifyConfig {
+                    schedule,
+                    pick,
+                    store: store.map(|store| store.value),
+                    chains: named.into_iter().map(|name| name.value).collect(),
+                    timeout: timeout.value,
+                });
+            }
+        }
+        sound
+    }
+
+    fn schedule(&mut self, fields: &mut Fields) -> Option<Schedule> {
+        let text = fields.text("schedule")?;
+        match Schedule::parse(&text.value) {
+            Ok(schedule) => Some(schedule),
+            Err(error) => {
+                self.tell(Diagnostic::error(error.to_string()).at(text.span).maybe_hint(error.hint()));
+                None
+            }
+        }
     }
 
     fn pack(&mut self, mut fields: Fields) -> Option<(pack::Options, Vec<PathBuf>, Option<SecretSource>)> {
@@ -515,8 +632,14 @@ impl Check<'_> {
         for (name, fields) in named {
             let Some(mut fields) = fields else { continue };
             let steps_span = fields.span_of("steps");
-            let (Some(found), Some(timeout)) = (fields.list("steps"), fields.duration("timeout")) else {
+            let (Some(found), Some(timeout), Some(order)) =
+                (fields.list("steps"), fields.duration("timeout"), fields.text("order"))
+            else {
                 continue;
+            };
+            let order = match order.value.as_str() {
+                "side-by-side" => Order::SideBySide,
+                _ => Order::InTurn,
             };
             if found.value.is_empty() {
                 self.tell(
@@ -525,15 +648,15 @@ impl Check<'_> {
                     ),
                 );
             }
-            let steps = found.value.into_iter().filter_map(|step| self.step(step)).collect();
-            let chain = Chain { name: name.value.clone(), steps, timeout: timeout.value };
+            let steps = found.value.into_iter().filter_map(|step| self.step(step, order)).collect();
+            let chain = Chain { name: name.value.clone(), steps, order, timeout: timeout.value };
             chains.insert(name.value, chain);
         }
         chains
     }
 
-    fn step(&mut self, mut fields: Fields) -> Option<Step> {
-        const KINDS: [&str; 4] = ["integrity", "agreement", "continuity", "plugin"];
+    fn step(&mut self, mut fields: Fields, order: Order) -> Option<Step> {
+        const KINDS: [&str; 5] = ["integrity", "agreement", "continuity", "restore", "plugin"];
         let given: Vec<&str> = KINDS.into_iter().filter(|kind| fields.gives(kind)).collect();
         let span = fields.span.clone();
         match given[..] {
@@ -543,7 +666,7 @@ impl Check<'_> {
             [] => self.tell(
                 Diagnostic::error("a step does nothing")
                     .at(span.clone())
-                    .hint("say what: `{ integrity = {} }`, `{ agreement = {} }`, `{ continuity = {} }` or `{ plugin = \"NAME\" }`"),
+                    .hint("say what: `{ integrity = {} }`, `{ agreement = {} }`, `{ continuity = {} }`, `{ restore = {} }` or `{ plugin = \"NAME\" }`"),
             ),
             _ => self.tell(
                 Diagnostic::error(format!("a step has more than one kind: {}", raw::list(&given)))
@@ -565,17 +688,36 @@ impl Check<'_> {
                     .hint("only plugins are granted something"),
             );
         }
+        if fields.gives("fresh") && !fields.gives("plugin") {
+            self.tell(
+                Diagnostic::error("a step says `fresh` but has no `plugin`")
+                    .at(fields.span_of("fresh").or_else(|| span.clone()))
+                    .hint("a script is given a fresh etcd by it; a `restore` begins anew anyway"),
+            );
+        }
+        let fresh = fields.flag("fresh")?.value;
         let granted = fields.fields("allow").map(|allow| self.allow(allow.value));
+        let boot = fields.fields("restore").map(|mut restore| restore.value.flag("boot"));
+        let on_error_span = fields.span_of("on_error");
         let on_error = match fields.text("on_error")?.value.as_str() {
             "warn" => OnError::Warn,
+            "stop" => OnError::Stop,
             _ => OnError::Fail,
         };
+        if on_error == OnError::Stop && order == Order::SideBySide {
+            self.tell(
+                Diagnostic::error("a step of a chain that runs side by side cannot stop those after it")
+                    .at(on_error_span)
+                    .hint("none comes after it: write `\"fail\"`, or `order = \"in-turn\"` for the chain"),
+            );
+        }
         let config_given = fields.gives("config");
         let config = fields.json("config").map(|config| config.value);
         let kind = match given[..] {
             ["integrity"] => StepKind::Integrity,
             ["agreement"] => StepKind::Agreement,
             ["continuity"] => StepKind::Continuity,
+            ["restore"] => StepKind::Restore { boot: boot??.value },
             ["plugin"] => StepKind::Plugin {
                 name: fields.text("plugin")?.value,
                 config: match config {
@@ -586,7 +728,18 @@ impl Check<'_> {
             },
             _ => return None,
         };
-        Some(Step { kind, on_error })
+        Some(Step { kind, on_error, fresh })
+    }
+
+    fn boot(&mut self, mut fields: Fields) -> Option<BootConfig> {
+        let program = fields.text("program")?;
+        // A bare name is looked for; anything else is a path like all others.
+        let program = if program.value.contains(['/', '~']) {
+            self.path(program)
+        } else {
+            PathBuf::from(program.value)
+        };
+        Some(BootConfig { program, timeout: fields.duration("timeout")?.value })
     }
 
     fn plugins(
@@ -594,22 +747,29 @@ impl Check<'_> {
         mut fields: Fields,
         named: Vec<Named>,
         chains: &BTreeMap<String, Chain>,
+        notifiers: &BTreeMap<String, Notifier>,
+        stores: &BTreeMap<String, StoreConfig>,
     ) -> Option<PluginsConfig> {
-        let used: BTreeSet<&str> = chains
-            .values()
-            .flat_map(|chain| &chain.steps)
-            .filter_map(|step| match &step.kind {
-                StepKind::Plugin { name, .. } => Some(name.as_str()),
-                _ => None,
-            })
-            .collect();
+        let in_steps = chains.values().flat_map(|chain| &chain.steps).filter_map(|step| match &step.kind {
+            StepKind::Plugin { name, .. } => Some(name.as_str()),
+            _ => None,
+        });
+        let in_stores = stores.values().filter_map(|store| match store {
+            StoreConfig::Plugin(store) => Some(store.plugin.as_str()),
+            _ => None,
+        });
+        let in_notifiers = notifiers.values().filter_map(|notifier| notifier.means.plugin());
+        let used: BTreeSet<&str> = in_steps.chain(in_stores).chain(in_notifiers).collect();
+        let defaults = fields.fields("limits")?.value;
+        let defaults = self.limits(defaults, None);
+        let base = defaults.clone().unwrap_or_default();
         let mut plugins = BTreeMap::new();
         for (name, fields) in named {
             let Some(mut fields) = fields else { continue };
             if !used.contains(name.value.as_str()) {
                 let used: Vec<&str> = used.iter().copied().collect();
                 self.tell(
-                    Diagnostic::warning(format!("no step names the plugin `{}`", name.value))
+                    Diagnostic::warning(format!("nothing names the plugin `{}`", name.value))
                         .at(name.span)
                         .maybe_hint(raw::did_you_mean(&name.value, &used)),
                 );
@@ -624,11 +784,9 @@ impl Check<'_> {
                 }
                 digest.value.to_ascii_lowercase()
             });
-            let (Some(memory), Some(timeout)) = (fields.size("memory"), fields.duration("timeout")) else {
-                continue;
-            };
-            let plugin = PluginConfig { sha256, memory_bytes: memory.value, timeout: timeout.value };
-            plugins.insert(name.value, plugin);
+            if let Some(limits) = self.limits(fields, Some(&base)) {
+                plugins.insert(name.value, PluginConfig { sha256, limits });
+            }
         }
         let trust = self.trust(&mut fields);
         let directory = fields.text("directory").map(|path| self.path(path));
@@ -641,8 +799,22 @@ impl Check<'_> {
             trust: trust?,
             state: state?,
             http: http?,
+            limits: defaults?,
             plugins,
         })
+    }
+
+    fn metrics(&mut self, mut fields: Fields) -> Option<SocketAddr> {
+        let listen = fields.text("listen")?;
+        let problem = match listen.value.parse::<SocketAddr>() {
+            Ok(address) if address.port() != 0 => return Some(address),
+            Ok(_) => "names no port: 0 stands for any",
+            Err(_) => "is not an IP address and a port",
+        };
+        self.tell(Diagnostic::error(format!("`metrics.listen` {problem}")).at(listen.span).hint(
+            "`127.0.0.1:9719` for this machine alone, `0.0.0.0:9719` or `[::]:9719` for whoever reaches it",
+        ));
+        None
     }
 
     fn trust(&mut self, fields: &mut Fields) -> Option<TrustPolicy> {

@@ -3,6 +3,7 @@
 //! This table is what the parser walks by, where it takes the defaults from, and what
 //! `holdfast generate config-reference` prints, so none of them can say something else than the others.
 
+mod plugin_store;
 mod s3;
 
 /// A table of the file.
@@ -63,6 +64,8 @@ pub(super) enum Kind {
 pub(super) enum Presence {
     /// It must; an example.
     Required(&'static str),
+    /// It may be missing on a machine that makes no backups, and `check` says when it may not; an example.
+    Usual(&'static str),
     /// This holds if it is not there.
     Default(&'static str),
     /// Nothing holds if it is not there; an example.
@@ -74,7 +77,7 @@ pub(super) enum Presence {
 }
 
 use Kind::{Choice, Duration, Flag, Integer, Json, Named, OneOrMore, Path, Paths, Size, Tables, Text, Texts};
-use Presence::{Again, Default, Instead, Optional, Required};
+use Presence::{Again, Default, Instead, Optional, Required, Usual};
 
 const fn key(name: &'static str, kind: Kind, presence: Presence, doc: &'static str) -> Key {
     Key { name, kind, presence, doc }
@@ -85,11 +88,34 @@ const fn table(doc: &'static str, keys: &'static [Key]) -> Table {
 }
 
 /// Names of the user's choosing in the reference, in the order in which [`Kind::Named`] tables come.
-pub(super) const EXAMPLE_NAMES: [(&str, &str); 4] =
-    [("store", "local"), ("chain", "sanity"), ("secret", "token"), ("plugin", "required-keys")];
+pub(super) const EXAMPLE_NAMES: [(&str, &str); 5] = [
+    ("store", "local"),
+    ("chain", "sanity"),
+    ("secret", "token"),
+    ("plugin", "required-keys"),
+    ("notify", "oncall"),
+];
 
-/// The name in the reference of a store that is not of the first kind: a store has one kind.
-pub(super) const EXAMPLE_OTHER_STORE: &str = "bucket";
+/// The names in the reference of stores that are not of the first kind: a store has one kind.
+pub(super) const EXAMPLE_OTHER_STORES: [(&str, &str); 2] = [("s3", "bucket"), ("plugin", "nas")];
+
+/// The name in the reference of a notifier that is no plugin.
+pub(super) const EXAMPLE_OTHER_NOTIFIER: &str = "mail";
+
+/// A key that may be missing on some machines, by its table and name; and its example.
+pub(super) fn usual(path: &str, name: &str) -> Option<(&'static Key, &'static str)> {
+    let table = match path {
+        "" => &ROOT,
+        _ => ROOT.keys.iter().find(|key| key.name == path).and_then(|key| match key.kind {
+            Kind::Table(table) => Some(table),
+            _ => None,
+        })?,
+    };
+    table.keys.iter().find_map(|key| match key.presence {
+        Usual(example) if key.name == name => Some((key, example)),
+        _ => None,
+    })
+}
 
 /// What a preflight check may do.
 const ACTIONS: Kind = Choice(&["ignore", "warn", "stop"]);
@@ -99,16 +125,20 @@ pub(super) static ROOT: Table = table(
     &[
         key("cluster", Kind::Table(&CLUSTER), Required("{}"), ""),
         key("preflight", Kind::Table(&PREFLIGHT), Default("{}"), ""),
-        key("backup", Kind::Table(&BACKUP), Required("{}"), ""),
+        key("backup", Kind::Table(&BACKUP), Usual("{}"), ""),
+        key("verify", Tables(&VERIFY), Default("[]"), ""),
         key("retention", Kind::Table(&RETENTION), Optional("{}"), ""),
         key("decrypt", Kind::Table(&DECRYPT), Default("{}"), ""),
         key("signing", Kind::Table(&SIGNING), Optional("{}"), ""),
         key("trust", Kind::Table(&TRUST), Default("{}"), ""),
         key("store", Named(&STORE), Required("{}"), ""),
         key("chain", Named(&CHAIN), Default("{}"), ""),
+        key("boot", Kind::Table(&BOOT), Default("{}"), ""),
         key("secret", Named(&SECRET), Default("{}"), ""),
+        key("metrics", Kind::Table(&METRICS), Default("{}"), ""),
         key("plugins", Kind::Table(&PLUGINS), Default("{}"), ""),
         key("plugin", Named(&PLUGIN), Default("{}"), ""),
+        key("notify", Named(&NOTIFY), Default("{}"), ""),
     ],
 );
 
@@ -119,8 +149,8 @@ static CLUSTER: Table = Table {
         key(
             "endpoints",
             Texts,
-            Required("[\"https://10.0.0.1:2379\", \"https://10.0.0.2:2379\", \"https://10.0.0.3:2379\"]"),
-            "The client URLs of all members. A healthy follower is asked first, another when one fails.",
+            Usual("[\"https://10.0.0.1:2379\", \"https://10.0.0.2:2379\", \"https://10.0.0.3:2379\"]"),
+            "The client URLs of all members. A healthy follower is asked first, another when one fails. A machine that only verifies,\nlists or restores does without.",
         ),
         key(
             "username",
@@ -255,8 +285,8 @@ static BACKUP: Table = Table {
         key(
             "stores",
             Texts,
-            Required("[\"local\"]"),
-            "Where backups are kept: names of [store.NAME] tables. All of them get each backup.",
+            Usual("[\"local\"]"),
+            "Where backups are kept: names of [store.NAME] tables. All of them get each backup. A machine that makes none does\nwithout, and may have `scratch` alone.",
         ),
         key(
             "require",
@@ -302,6 +332,45 @@ static BACKUP: Table = Table {
         ("cron", "did you mean `schedule`?"),
         ("retention", "it is a table of its own: `[retention]`"),
         ("recipients", "it belongs in `pack`: `pack = { recipients = [\"age1…\"] }`"),
+    ],
+};
+
+static VERIFY: Table = Table {
+    doc: "When `holdfast agent` proves backups that lie in a store, as `holdfast verify` does: beside the backups, never two at once. A\n\
+          machine that has the identities and not the cluster can do it alone: without [backup], and without `endpoints`. There may be several\n\
+          of these tables.",
+    keys: &[
+        key("schedule", Text, Required("\"0 3 * * *\""), "A cron pattern, in UTC."),
+        key(
+            "pick",
+            Choice(&["latest", "oldest", "random", "all"]),
+            Default("\"latest\""),
+            "Which backup: the newest, the oldest, any, or each in turn, oldest first.",
+        ),
+        key(
+            "store",
+            Text,
+            Optional("\"local\""),
+            "The store whose copy is proved: a [store.NAME]. If not set, the first that has it, and the next when that copy is damaged.",
+        ),
+        key(
+            "chain",
+            OneOrMore,
+            Optional("\"sanity\""),
+            "How: names of [chain.NAME] tables. If not set, those of `backup.verify`, or the default chain.",
+        ),
+        key(
+            "timeout",
+            Duration,
+            Default("\"2h\""),
+            "How long it may take in all; then it is given up, and told.",
+        ),
+    ],
+    mistaken: &[
+        ("stores", "did you mean `store`? Each table is about one; write another `[[verify]]` for the next"),
+        ("chains", "did you mean `chain`? It takes several as well: `chain = [\"a\", \"b\"]`"),
+        ("cron", "did you mean `schedule`?"),
+        ("id", "did you mean `pick`? `holdfast verify ID` proves one by its id"),
     ],
 };
 
@@ -494,6 +563,7 @@ static STORE: Table = Table {
     keys: &[
         key("directory", Kind::Table(&STORE_DIRECTORY), Optional("{}"), ""),
         key("s3", Kind::Table(&s3::STORE_S3), Optional("{}"), ""),
+        key("plugin", Kind::Table(&plugin_store::STORE_PLUGIN), Optional("{}"), ""),
         key(
             "timeout",
             Duration,
@@ -520,10 +590,14 @@ static CHAIN: Table = table(
      `integrity = {}`        the structure of the file, its records and hashes\n\
      `agreement = {}`        the members' own hashes, taken right after the snapshot\n\
      `continuity = {}`       does it follow on from the backup before?\n\
-     `plugin = \"NAME\"`       a plugin looks into the keys; `config = { … }` is passed to it, and `allow = { … }` says what it may\n\
+     `restore = {}`          a data directory is written from it and read back; with `boot = true` an etcd is started on it, asked for\n\
+     its keys and their hash, and thrown away at the chain's end (see [boot])\n\
+     `plugin = \"NAME\"`       a verifier looks into the keys, a script works with the restored etcd, which the scripts of a chain share\n\
+     unless one says `fresh = true`; `config = { … }` is passed to it, and `allow = { … }` says what it may\n\
      reach: `http = [\"https://host:port\", \"https://*.example.org\"]`, `secrets = [\"NAME\"]` of [secret.NAME], `state = [\"NAME\"]`, and\n\
      `http_addresses = [\"10.0.0.0/8\"]` for hosts whose names lead to addresses that are not public; nothing if not set;\n\
-     and, if you like, `on_error = \"warn\"`: then its failure does not fail the chain.",
+     and, if you like, `on_error = \"warn\"`: then its failure does not fail the chain; or `on_error = \"stop\"`: then the steps after one\n\
+     that did not pass are skipped. A skipped step has not passed.",
     &[
         key(
             "steps",
@@ -532,9 +606,20 @@ static CHAIN: Table = table(
                 "[\n  { integrity = {} },\n  { agreement = {} },\n  \
                  { plugin = \"required-keys\", config = { rules = [{ prefix = \"/registry/\", least = 1 }] } },\n]",
             ),
-            "They run in this order.",
+            "They run in this order, or side by side.",
         ),
-        key("timeout", Duration, Default("\"10m\""), "How long the whole chain may take."),
+        key(
+            "order",
+            Choice(&["in-turn", "side-by-side"]),
+            Default("\"in-turn\""),
+            "One step after the other, or all at the same time: then none waits for another, and one that hangs holds up none.",
+        ),
+        key(
+            "timeout",
+            Duration,
+            Default("\"10m\""),
+            "How long the whole chain may take. What is not done by then is given up, and has not passed.",
+        ),
     ],
 );
 
@@ -544,23 +629,52 @@ static STEP: Table = table(
         key("integrity", Kind::Table(&NOTHING), Optional("{}"), ""),
         key("agreement", Kind::Table(&NOTHING), Optional("{}"), ""),
         key("continuity", Kind::Table(&NOTHING), Optional("{}"), ""),
+        key("restore", Kind::Table(&RESTORE), Optional("{}"), ""),
         key("plugin", Text, Optional("\"required-keys\""), ""),
+        key("fresh", Flag, Default("false"), ""),
         key("config", Json, Optional("{}"), ""),
         key("allow", Kind::Table(&ALLOW), Default("{}"), ""),
-        key("on_error", Choice(&["fail", "warn"]), Default("\"fail\""), ""),
+        key("on_error", Choice(&["fail", "warn", "stop"]), Default("\"fail\""), ""),
     ],
 );
 
 static NOTHING: Table = table("", &[]);
 
+static RESTORE: Table = table("", &[key("boot", Flag, Default("false"), "")]);
+
+static BOOT: Table = Table {
+    doc: "The etcd that is started on restored backups, by steps with `restore = { boot = true }` and for scripts. It runs in the scratch\n\
+          folder, listens on no port, sees no environment, and is gone afterwards. Users and standing alarms are left out of it.",
+    keys: &[
+        key(
+            "program",
+            Text,
+            Default("\"etcd\""),
+            "The program: a path, or a name that is looked for on PATH. Without it such steps are inconclusive.",
+        ),
+        key("timeout", Duration, Default("\"2m\""), "How long it may take until it answers."),
+    ],
+    mistaken: &[("path", "did you mean `program`?"), ("etcd", "did you mean `program`?")],
+};
+
 /// What one use of a plugin may reach.
 static ALLOW: Table = Table {
-    doc: "",
+    doc: "What this use of the plugin may reach. May be written as `allow = { http = [\"…\"] }`.",
     keys: &[
-        key("http", Texts, Default("[]"), ""),
-        key("http_addresses", Texts, Default("[]"), ""),
-        key("secrets", Texts, Default("[]"), ""),
-        key("state", Texts, Default("[]"), ""),
+        key(
+            "http",
+            Texts,
+            Default("[]"),
+            "Where its requests may go: \"https://host:port\", \"https://*.example.org\".",
+        ),
+        key(
+            "http_addresses",
+            Texts,
+            Default("[]"),
+            "Addresses that are not public, to which those hosts' names may lead: \"10.0.0.0/8\".",
+        ),
+        key("secrets", Texts, Default("[]"), "Names of [secret.NAME] tables."),
+        key("state", Texts, Default("[]"), "Names of what it keeps from call to call."),
     ],
     mistaken: &[
         (
@@ -569,6 +683,106 @@ static ALLOW: Table = Table {
         ),
         ("files", "no plugin reads files; `state` is for what it keeps itself"),
         ("env", "no plugin sees the environment; `secrets` names what is in a [secret.NAME]"),
+    ],
+};
+
+static NOTIFY: Table = Table {
+    doc: "Who is told what happens. The name is yours; the way is a plugin, or email. `holdfast notify test NAME` tries it out.",
+    keys: &[
+        key("plugin", Text, Optional("\"slack\""), "The notifier plugin that tells it."),
+        key(
+            "config",
+            Json,
+            Optional("{ url_secret = \"slack_url\" }"),
+            "What is passed to the plugin; its README explains it.",
+        ),
+        key(
+            "when",
+            Texts,
+            Default("[\"error\", \"warning\"]"),
+            "What is told: kinds of events (\"backup.failed\"), several (\"verify.*\", \"*.failed\", \"*\"), or all of a severity (\"error\",\n\"warning\", \"info\"). `holdfast notify kinds` lists them.",
+        ),
+        key(
+            "resolved",
+            Flag,
+            Default("true"),
+            "Whether it is told when a problem is over that it was told of.",
+        ),
+        key(
+            "remind",
+            Duration,
+            Default("\"6h\""),
+            "A problem that stands is told again after so long, and not before.",
+        ),
+        key(
+            "give_up_after",
+            Duration,
+            Default("\"24h\""),
+            "What cannot be delivered is tried again and again for so long.",
+        ),
+        key("per_hour", Integer(1, 1000), Default("60"), "The most events in an hour. The others wait."),
+        key("allow", Kind::Table(&ALLOW), Default("{}"), ""),
+        key("email", Kind::Table(&EMAIL), Optional("{}"), ""),
+    ],
+    mistaken: &[
+        ("events", "did you mean `when`?"),
+        ("on", "did you mean `when`?"),
+        (
+            "url",
+            "it belongs to the plugin: `config = { … }`, or, when nobody else may know it, `[secret.NAME]`",
+        ),
+        ("timeout", "how long a plugin may take is set in `[plugin.NAME]`"),
+    ],
+};
+
+static EMAIL: Table = Table {
+    doc: "Telling by email.",
+    keys: &[
+        key(
+            "server",
+            Text,
+            Required("\"mail.example.org\""),
+            "The SMTP server. Its certificate must be for this name.",
+        ),
+        key(
+            "port",
+            Integer(1, 65535),
+            Optional("587"),
+            "587 if not set; 465 for \"implicit\", 25 for \"none\".",
+        ),
+        key(
+            "tls",
+            Choice(&["starttls", "implicit", "none"]),
+            Default("\"starttls\""),
+            "Encrypted after STARTTLS, which the server must offer; from the first byte; or not at all.",
+        ),
+        key(
+            "ca",
+            Path,
+            Optional("\"/etc/holdfast/internal-ca.crt\""),
+            "The authorities that sign its certificate; those of the system if not set.",
+        ),
+        key("username", Text, Optional("\"holdfast\""), "Whom to log in as; not at all if not set."),
+        key(
+            "password_file",
+            Path,
+            Optional("\"/etc/holdfast/mail-password\""),
+            "The file that holds the password, readable by this user only.",
+        ),
+        key(
+            "password_env",
+            Text,
+            Instead("\"MAIL_PASSWORD\""),
+            "The environment variable that holds the password.",
+        ),
+        key("from", Text, Required("\"Holdfast <holdfast@example.org>\""), "Who writes."),
+        key("to", OneOrMore, Required("\"oncall@example.org\""), "Who reads: one address, or several."),
+        key("timeout", Duration, Default("\"30s\""), "How long the server may take for each answer."),
+    ],
+    mistaken: &[
+        ("password", "the configuration holds no secrets: name a `password_file` or a `password_env`"),
+        ("host", "did you mean `server`?"),
+        ("starttls", "write `tls = \"starttls\"`"),
     ],
 };
 
@@ -584,6 +798,21 @@ static SECRET: Table = Table {
         key("env", Text, Instead("\"TOKEN\""), "The environment variable that holds it."),
     ],
     mistaken: &[("value", "the configuration holds no secrets: name a `file` or an `env`")],
+};
+
+static METRICS: Table = Table {
+    doc: "What `holdfast agent` tells of itself: GET /metrics for Prometheus, /healthz and /readyz for what supervises it.",
+    keys: &[key(
+        "listen",
+        Text,
+        Optional("\"127.0.0.1:9719\""),
+        "Where: an IP address and a port. Nothing is opened if not set. There is no TLS and no password; what is told holds no\nsecret, but names of stores, chains and plugins.",
+    )],
+    mistaken: &[
+        ("port", "give address and port together: `listen = \"127.0.0.1:9719\"`"),
+        ("address", "did you mean `listen`?"),
+        ("enabled", "metrics are served when there is a `listen`"),
+    ],
 };
 
 static PLUGINS: Table = table(
@@ -632,19 +861,55 @@ static PLUGINS: Table = table(
             Default("[]"),
             "Hosts that they reach without it: \"a.example.org\", or \".example.org\" for all below.",
         ),
+        key("limits", Kind::Table(&LIMITS), Default("{}"), ""),
     ],
 );
 
+/// What the limits mean, once for both tables: names, kinds, examples.
+macro_rules! limits {
+    ($presence:ident: $($before:expr,)*) => {
+        &[
+            $($before,)*
+            key("memory", Size, $presence("\"64MiB\""), "The most memory it may use."),
+            key("timeout", Duration, $presence("\"30s\""), "How long one call may take."),
+            key(
+                "cpu",
+                Duration,
+                Optional("\"30s\""),
+                "How long it may compute in one call; as long as the call may take, if not set.",
+            ),
+            key("host_calls", Integer(1, i64::MAX), $presence("10000000"), "How often it may ask the agent for something."),
+            key(
+                "handles",
+                Integer(16, 65_536),
+                $presence("1024"),
+                "How many things of the agent's it may hold at once: scans, streams, requests.",
+            ),
+            key("log", Size, $presence("\"256KiB\""), "What it may write to the log, to stdout and to stderr. The rest is dropped."),
+            key("report", Size, $presence("\"1MiB\""), "How large its report may be. A larger one is refused."),
+            key("findings", Integer(1, 100_000), $presence("1000"), "How many findings of it are kept. The rest is counted."),
+            key("http_requests", Integer(1, 1_000_000), $presence("100"), "How many HTTP requests it may make, where HTTP is granted."),
+            key("http_sent", Size, $presence("\"1MiB\""), "What all their bodies may have together."),
+            key("http_received", Size, $presence("\"8MiB\""), "What the bodies of all answers may have together."),
+            key(
+                "http_timeout",
+                Duration,
+                $presence("\"30s\""),
+                "How long it waits for the head of an answer, and for each further part.",
+            ),
+        ]
+    };
+}
+
+static LIMITS: Table =
+    table("What one call of a plugin may use, where its own table says nothing.", limits!(Default:));
+
 static PLUGIN: Table = table(
-    "Limits of one plugin, by its name, and its pin. A plugin without such a table gets the defaults.",
-    &[
-        key(
-            "sha256",
-            Text,
-            Optional("\"0000000000000000000000000000000000000000000000000000000000000000\""),
-            "Only a file with this digest is loaded (`sha256sum NAME.wasm`).",
-        ),
-        key("memory", Size, Default("\"64MiB\""), "The most memory it may use."),
-        key("timeout", Duration, Default("\"30s\""), "How long one call may take."),
-    ],
+    "Limits of one plugin, by its name, and its pin. What is not set here is as in [plugins.limits].",
+    limits!(Optional: key(
+        "sha256",
+        Text,
+        Optional("\"0000000000000000000000000000000000000000000000000000000000000000\""),
+        "Only a file with this digest is loaded (`sha256sum NAME.wasm`).",
+    ),),
 );

@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::diagnostic::{Diagnostic, Severity, Span};
 use super::{Config, StoreConfig, read_recipients};
 use crate::etcd::Cluster;
+use crate::notify::Means;
 use crate::pack;
 use crate::secret::SecretSource;
 use crate::signing::SigningError;
@@ -47,6 +48,7 @@ pub async fn probe_files(config: &Config) -> Vec<Diagnostic> {
     }
     keys(config, &mut found);
     plugin_secrets(config, &mut found);
+    mail(config, &mut found);
     signing(config, &mut found);
     folders(config, &mut found);
     found
@@ -120,6 +122,10 @@ fn private_key(path: &Path) -> Result<(), String> {
 /// Puts the files together as a connection does: do key and certificate belong to each other?
 async fn connection(config: &Config, found: &mut Vec<Diagnostic>) {
     // Told by `password`.
+    // A machine that only proves what others made has none.
+    if config.cluster.endpoints().is_empty() {
+        return;
+    }
     let Ok(options) = config.cluster.etcd() else { return };
     if let Err(error) = Cluster::connect(&options).await {
         let place = config.source.place("cluster.tls").or_else(|| config.source.place("cluster.endpoints"));
@@ -209,6 +215,29 @@ fn plugin_secrets(config: &Config, found: &mut Vec<Diagnostic>) {
     }
 }
 
+/// What notifications by email need.
+fn mail(config: &Config, found: &mut Vec<Diagnostic>) {
+    for notifier in config.notifiers.values() {
+        let Means::Email(email) = &notifier.means else { continue };
+        let place = |key: &str| config.source.place(&format!("notify.{}.email.{key}", notifier.name));
+        if let Some(Err(reason)) = email.ca.as_deref().map(certificates) {
+            let message = format!("the authorities of the mail server cannot be used: {reason}");
+            found.push(Diagnostic::error(message).at(place("ca")));
+        }
+        let Some(login) = &email.login else { continue };
+        match (login.password.read(), &login.password) {
+            (Err(error), _) => {
+                let place = place("password_file").or_else(|| place("password_env"));
+                found.push(Diagnostic::error(with_causes(&error)).at(place).maybe_hint(error.hint()));
+            }
+            (Ok(_), SecretSource::File(path)) => {
+                private("password file", path, place("password_file"), found);
+            }
+            (Ok(_), SecretSource::Env(_)) => {}
+        }
+    }
+}
+
 fn signing(config: &Config, found: &mut Vec<Diagnostic>) {
     let place = |key: &str| config.source.place(&format!("signing.{key}"));
     match config.signing_key() {
@@ -242,7 +271,7 @@ fn signing(config: &Config, found: &mut Vec<Diagnostic>) {
 fn folders(config: &Config, found: &mut Vec<Diagnostic>) {
     let stores = config.stores.iter().filter_map(|(name, store)| match store {
         StoreConfig::Directory { path } => Some((format!("store.{name}.directory.path"), path.as_path())),
-        StoreConfig::S3(_) => None,
+        StoreConfig::S3(_) | StoreConfig::Plugin(_) => None,
     });
     let others = [("backup.scratch".to_owned(), config.backup.scratch.as_path())];
     for (key, path) in stores.chain(others) {

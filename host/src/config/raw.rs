@@ -86,6 +86,19 @@ impl Fields {
         self.given.contains(&key)
     }
 
+    /// Whether the file gives this key, if it gives any here.
+    pub(super) fn gives_only(&self, key: &str) -> bool {
+        !self.has_unknown && self.given.iter().all(|given| *given == key)
+    }
+
+    /// A table within, which stays to be taken.
+    pub(super) fn peek(&self, key: &str) -> Option<&Fields> {
+        match self.values.get(key) {
+            Some(Spanned { value: Value::Fields(fields), .. }) => Some(fields),
+            _ => None,
+        }
+    }
+
     /// Where the value of a key stands that has not been taken yet.
     pub(super) fn span_of(&self, key: &str) -> Option<Span> {
         self.values.get(key)?.span.clone()
@@ -174,7 +187,13 @@ impl Walk<'_> {
                     }
                 }
                 Presence::Required(example) => self.problems.push(missing(key, path, example, span.cloned())),
-                Presence::Optional(_) | Presence::Instead(_) | Presence::Again(_) => {}
+                // Its own keys have their defaults.
+                Presence::Usual(_) if matches!(key.kind, Kind::Table(_)) => {
+                    if let Some(value) = self.default(key, &join(path, key.name), "{}") {
+                        fields.values.insert(key.name, Spanned { value, span: None });
+                    }
+                }
+                Presence::Usual(_) | Presence::Optional(_) | Presence::Instead(_) | Presence::Again(_) => {}
             }
         }
         fields
@@ -432,6 +451,16 @@ fn home_of(table: &'static Table, path: &str, name: &str) -> Option<String> {
     })
 }
 
+/// What to say when a key that may be missing elsewhere is needed here. `table` is the table that lacks it.
+pub(super) fn missing_here(table: &Fields, name: &'static str) -> Diagnostic {
+    let found = keys::usual(&table.path, name);
+    debug_assert!(found.is_some(), "`{name}` of `{}` is no such key", table.path);
+    match found {
+        Some((key, example)) => missing(key, &table.path, example, table.span.clone()),
+        None => Diagnostic::error(format!("`{name}` is missing in `{}`", table.path)).at(table.span.clone()),
+    }
+}
+
 fn missing(key: &Key, path: &str, example: &str, span: Option<Span>) -> Diagnostic {
     let name = key.name;
     match key.kind {
@@ -544,6 +573,7 @@ mod tests {
             for key in table.keys {
                 let path = join(path, key.name);
                 let (Presence::Required(text)
+                | Presence::Usual(text)
                 | Presence::Default(text)
                 | Presence::Optional(text)
                 | Presence::Instead(text)

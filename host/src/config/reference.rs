@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{self, EXAMPLE_NAMES, EXAMPLE_OTHER_STORE, Key, Kind, Presence, Table};
+use super::keys::{
+    self, EXAMPLE_NAMES, EXAMPLE_OTHER_NOTIFIER, EXAMPLE_OTHER_STORES, Key, Kind, Presence, Table,
+};
 
 const HEAD: &str = "\
 # Configuration of holdfast: every key there is.
@@ -18,7 +20,7 @@ const HEAD: &str = "\
 pub fn reference() -> String {
     let mut text = HEAD.to_owned();
     for key in keys::ROOT.keys {
-        let needed = matches!(key.presence, Presence::Required(_));
+        let needed = matches!(key.presence, Presence::Required(_) | Presence::Usual(_));
         match key.kind {
             Kind::Table(table) => section(&mut text, table, key.name, needed),
             Kind::Named(table) => {
@@ -26,6 +28,7 @@ pub fn reference() -> String {
                     EXAMPLE_NAMES.iter().find(|(name, _)| *name == key.name).map_or("NAME", |(_, it)| it);
                 section(&mut text, table, &format!("{}.{example}", key.name), needed);
             }
+            Kind::Tables(table) => section(&mut text, table, &format!("[{}]", key.name), needed),
             _ => line(&mut text, key, needed),
         }
     }
@@ -51,8 +54,13 @@ fn section(text: &mut String, table: &Table, path: &str, needed: bool) {
             let first = index == 0;
             let needed = needed && first && path.starts_with("store.");
             match path.split_once('.') {
-                Some(("store", _)) if !first => {
-                    section(text, table, &format!("store.{EXAMPLE_OTHER_STORE}.{}", key.name), needed);
+                Some(("store", name)) if !first && !name.contains('.') => {
+                    let example = EXAMPLE_OTHER_STORES.iter().find(|(kind, _)| *kind == key.name);
+                    let example = example.map_or("NAME", |(_, example)| example);
+                    section(text, table, &format!("store.{example}.{}", key.name), needed);
+                }
+                Some(("notify", _)) if key.name == "email" => {
+                    section(text, table, &format!("notify.{EXAMPLE_OTHER_NOTIFIER}.{}", key.name), needed);
                 }
                 _ => section(text, table, &format!("{path}.{}", key.name), needed),
             }
@@ -63,8 +71,8 @@ fn section(text: &mut String, table: &Table, path: &str, needed: bool) {
 fn line(text: &mut String, key: &Key, in_force: bool) {
     comment(text, key.doc);
     let (value, mark) = match key.presence {
-        Presence::Required(value) if in_force => (value, ""),
-        Presence::Required(value) | Presence::Default(value) => (value, "#"),
+        Presence::Required(value) | Presence::Usual(value) if in_force => (value, ""),
+        Presence::Required(value) | Presence::Usual(value) | Presence::Default(value) => (value, "#"),
         Presence::Optional(value) | Presence::Again(value) => {
             text.push_str("# Not set by default; an example:\n");
             (value, "#")
@@ -123,6 +131,11 @@ mod tests {
         let config = parse(&text.join("\n"));
         assert_eq!(config.backup.schedule.unwrap().to_string(), "0 * * * *");
         assert_eq!(config.chains["sanity"].steps.len(), 3);
+        assert_eq!(config.verify.len(), 1);
+        assert_eq!(
+            (config.verify[0].store.as_deref(), &config.verify[0].chains[..]),
+            (Some("local"), &["sanity".to_owned()][..])
+        );
         assert!(config.plugins.plugins.contains_key("required-keys"));
     }
 

@@ -10,9 +10,9 @@ use etcd_snapshot::codes::Code;
 use etcd_snapshot::{Facts, Finding, Member, Outcome, Severity};
 use serde::{Deserialize, Serialize};
 
-use super::known_stores;
 use super::store::{NamedStore, with_causes};
-use crate::catalog::{self, BackupId};
+use super::{inventory, known_stores};
+use crate::catalog::{self, BackupId, CatalogError, Gap, GapKind, Link};
 
 /// Backups that are tried when those after them cannot be read.
 const TRIES: usize = 5;
@@ -37,6 +37,8 @@ codes! {
         "no member is the same as in the backup before, although the cluster is";
     PREVIOUS_MISSING "previous-missing" Error
         "the newest backup that this machine knows in a store is gone from it, and it has none newer";
+    BACKUP_MISSING "backup-missing" Warning
+        "a backup is gone from a store, and no retention rule removed it: a signed inventory lists it, or this backup names it as the one before";
     PREVIOUS_UNREADABLE "previous-unreadable" Warning
         "the manifest of a backup before cannot be read; an older one was compared with, if there is one";
 }
@@ -75,6 +77,8 @@ pub struct State<'a> {
     pub cluster_id: &'a str,
     /// What is in it.
     pub facts: &'a Facts,
+    /// What it names as the one before it, when it is signed.
+    pub previous: Option<&'a Link>,
 }
 
 /// Compares a backup with the newest before it in these stores. Never an error: what could not be found out is said.
@@ -97,6 +101,7 @@ pub async fn continuity(stores: &[NamedStore], now: State<'_>) -> Continuity {
             }
             Err(error) => findings.push(unreadable(&named.name, &with_causes(&error))),
         }
+        findings.extend(missing(named, &now).await);
     }
     let mut previous = None;
     'found: for (id, holders) in before.iter().rev().take(TRIES) {
@@ -113,7 +118,12 @@ pub async fn continuity(stores: &[NamedStore], now: State<'_>) -> Continuity {
         }
     }
     if let Some(previous) = &previous {
-        let state = State { id: &previous.id, cluster_id: &previous.cluster.id, facts: &previous.facts };
+        let state = State {
+            id: &previous.id,
+            cluster_id: &previous.cluster.id,
+            facts: &previous.facts,
+            previous: previous.previous.as_ref(),
+        };
         findings.splice(0..0, compare(state, now));
     }
     let is_unknown = previous.is_none() && !findings.is_empty();
@@ -124,6 +134,26 @@ pub async fn continuity(stores: &[NamedStore], now: State<'_>) -> Continuity {
     };
     let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Continuity { outcome, previous: previous.map(|previous| previous.id), findings, elapsed_ms }
+}
+
+/// What somebody took away from a store. That speaks against the store, not against this backup.
+async fn missing(named: &NamedStore, now: &State<'_>) -> Option<Finding> {
+    let gaps = match inventory::gaps_before(named, now.id, now.previous).await {
+        Ok(gaps) => gaps,
+        Err(error @ CatalogError::InventoryLost { .. }) => {
+            return Some(finding(&BACKUP_MISSING, error.to_string()));
+        }
+        Err(CatalogError::Store(_)) => return None,
+        Err(error) => return Some(unreadable(&named.name, &with_causes(&error))),
+    };
+    let missing: Vec<&Gap> = gaps.iter().filter(|gap| gap.kind == GapKind::Missing).collect();
+    let others = match missing.len() {
+        0 => return None,
+        1 => String::new(),
+        count => format!(" (and {} more)", count - 1),
+    };
+    let message = format!("store `{}`: {}{others}", named.name, missing.last()?);
+    Some(finding(&BACKUP_MISSING, message))
 }
 
 fn unreadable(store: &str, reason: &str) -> Finding {
@@ -202,8 +232,8 @@ mod tests {
 
     fn codes(old: (&str, &Facts), new: (&str, &Facts)) -> Vec<String> {
         let (before, now) = ("20261121T030000Z-7".parse().unwrap(), "20261121T040000Z-9".parse().unwrap());
-        let before = State { id: &before, cluster_id: old.0, facts: old.1 };
-        let now = State { id: &now, cluster_id: new.0, facts: new.1 };
+        let before = State { id: &before, cluster_id: old.0, facts: old.1, previous: None };
+        let now = State { id: &now, cluster_id: new.0, facts: new.1, previous: None };
         compare(before, now).into_iter().map(|finding| finding.code).collect()
     }
 

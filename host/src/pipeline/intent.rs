@@ -144,6 +144,7 @@ pub async fn sweep(scratch: &Path, stores: &[NamedStore], _lock: &SingleFlight) 
             swept += 1;
         }
     }
+    swept += crate::boot::sweep(scratch);
     // A store that is not there yet, or not reachable, is told by the run itself.
     let sweeps = futures::future::join_all(stores.iter().map(|named| named.store.sweep())).await;
     swept + sweeps.into_iter().flatten().sum::<u64>()

@@ -6,14 +6,18 @@
 //! Where manifests are signed, another small file names the newest backup that this machine knows in the store. Retention never
 //! removes the newest; so a store whose newest is older has lost backups, or an older copy of it stands in its place. What
 //! another machine made meanwhile, and somebody removed before this one looked, cannot be told.
+//!
+//! A third one names the store as its signed inventories do: that of another store, put in their place, would explain
+//! backups away that this one never removed.
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::store::NamedStore;
 use crate::atomic;
-use crate::catalog::{self, BackupId, CatalogError, Listing};
+use crate::catalog::{self, BackupId, CatalogError, Inventory, Listing};
 use crate::pack::hex;
 use crate::store::Store;
 
@@ -55,6 +59,26 @@ pub fn remember(scratch: &Path, store: &dyn Store) {
     if let Err(error) = written {
         tracing::warn!(path = %marker.display(), %error, "that this store holds backups could not be written down");
     }
+}
+
+/// The file that says when a store was last reached.
+fn reached_marker(scratch: &Path, store: &dyn Store) -> PathBuf {
+    marker(scratch, store).with_extension("reached")
+}
+
+/// Notes that a store was reached. Who may only read does not note it.
+pub fn reached(scratch: &Path, store: &dyn Store, now: Timestamp) {
+    let marker = reached_marker(scratch, store);
+    let written = atomic::create_directory(atomic::parent(&marker))
+        .and_then(|()| atomic::write(&marker, format!("{now}\n").as_bytes()));
+    if let Err(error) = written {
+        tracing::debug!(path = %marker.display(), %error, "that this store was reached could not be noted");
+    }
+}
+
+/// When this machine last reached a store: a backup was committed there, or it was listed.
+pub fn last_reached(scratch: &Path, store: &dyn Store) -> Option<Timestamp> {
+    std::fs::read_to_string(reached_marker(scratch, store)).ok()?.trim().parse().ok()
 }
 
 /// The file that names the newest backup known in a store.
@@ -119,4 +143,45 @@ pub fn judge_newest(
         known: Box::new(known),
         marker: newest_marker(named.guard.as_deref().unwrap_or(Path::new("")), named.store.as_ref()),
     })
+}
+
+/// The file that names a store as its inventories do.
+fn inventory_marker(scratch: &Path, store: &dyn Store) -> PathBuf {
+    marker(scratch, store).with_extension("inventory")
+}
+
+/// Notes how a store is named by an inventory that this machine wrote, or read with its signature.
+pub fn knows_inventory(named: &NamedStore, inventory: &Inventory) {
+    let Some(scratch) = &named.guard else { return };
+    let marker = inventory_marker(scratch, named.store.as_ref());
+    if marker.exists() {
+        return;
+    }
+    let written = atomic::create_directory(atomic::parent(&marker))
+        .and_then(|()| atomic::write(&marker, format!("{}\n", inventory.store).as_bytes()));
+    if let Err(error) = written {
+        tracing::debug!(path = %marker.display(), %error, "the store's inventory could not be noted");
+    }
+}
+
+/// Refuses a store that had a signed inventory and has none any more, or another store's; notes it otherwise.
+///
+/// # Errors
+/// [`CatalogError::InventoryLost`].
+pub fn judge_inventory(named: &NamedStore, inventory: Option<&Inventory>) -> Result<(), CatalogError> {
+    let Some(scratch) = &named.guard else { return Ok(()) };
+    let marker = inventory_marker(scratch, named.store.as_ref());
+    let known = std::fs::read_to_string(&marker).ok().map(|text| text.trim().to_owned());
+    let found = match (known.as_deref(), inventory) {
+        (Some(known), Some(inventory)) if *known == inventory.store => return Ok(()),
+        (None, Some(inventory)) => {
+            knows_inventory(named, inventory);
+            return Ok(());
+        }
+        (None, None) => return Ok(()),
+        (Some(_), Some(inventory)) => format!("has the inventory of another store, `{}`", inventory.store),
+        (Some(_), None) => "has no signed inventory any more".to_owned(),
+    };
+    let (store, known) = (named.store.describe(), known.unwrap_or_default());
+    Err(CatalogError::InventoryLost { store, found, known, marker })
 }

@@ -14,12 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::fetch::Fetched;
 use super::growing::{BrokenOff, Follower, FollowingReader};
+use super::inventory::{self, Signer};
 use super::{BackupError, SharedSession, StoreResult};
 use crate::bridge::{self, ChunkWriter, Outlet};
-use crate::catalog::{self, BackupId, CatalogError, Sealed, StoredInfo};
+use crate::catalog::{self, BackupId, CatalogError, Manifest, Sealed, StoredInfo};
 use crate::pack::{self, Packed};
 use crate::progress::Progress;
 use crate::session::Session;
+use crate::signing::SigningKey;
 use crate::store::{self, ObjectPath, Store, StoreError};
 
 /// Seconds that an id may move ahead to find a free one.
@@ -476,17 +478,24 @@ async fn read_back(store: &dyn Store, path: &ObjectPath, packed: &Packed) -> Res
 /// Writes the manifest into each store that holds the object, behind its signature when there is one.
 pub async fn commit(
     stores: &[NamedStore],
-    id: &BackupId,
+    manifest: &Manifest,
     sealed: &Sealed,
+    key: Option<&SigningKey>,
     stored: Stored,
     session: &mut Session,
 ) -> Vec<StoreOutcome> {
-    let started = session.now();
+    let (started, id) = (session.now(), &manifest.id);
+    let signer = key.map(|key| Signer { key, session: &session.id, now: started });
     let commits = stores.iter().zip(stored.outcomes).map(|(named, (store, held))| async move {
-        let committed = match held {
-            Ok(()) => catalog::commit(named.store.as_ref(), sealed).await.map_err(StoreFailure::from),
-            Err(failure) => Err(failure),
+        let committing = async {
+            held?;
+            if let Some(signer) = signer {
+                let previous = manifest.previous.as_ref();
+                inventory::before_commit(named, signer, &manifest.cluster, id, previous).await?;
+            }
+            Ok(catalog::commit(named.store.as_ref(), sealed).await?)
         };
+        let committed: Result<(), StoreFailure> = committing.await;
         StoreOutcome { store, committed: committed.is_ok(), failure: committed.err() }
     });
     let outcomes = futures::future::join_all(commits).await;

@@ -3,22 +3,26 @@
 //! Every step ends as passed, failed or inconclusive. A step that could not run is inconclusive, never passed; a step whose
 //! verdict does not count (`on_error = "warn"`) is told all the same.
 
+mod chain;
+pub(crate) mod restored;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_snapshot::{Finding, Inspection, Outcome, Severity, SnapshotFile};
-use holdfast_runtime::{Denial, Registry, VerifyRun};
-use jiff::Timestamp;
+use holdfast_runtime::{Denial, Kind, Plugin, Registry, VerifyRun};
 use tokio_util::sync::CancellationToken;
 
+use self::chain::Bench;
 use super::agreement::Agreement;
 use super::continuity::Continuity;
 use super::remembered::Remembered;
 use super::store::with_causes;
+use crate::boot;
 use crate::catalog::{BackupId, Measured, RECORD_FORMAT, Record, StepRecord, Trigger, Used};
 use crate::config::Granted;
-pub use crate::config::{Chain, OnError, Step, StepKind};
+pub use crate::config::{Chain, OnError, Order, Step, StepKind};
 use crate::session::{Session, Stage, worst};
 use crate::units::counted;
 
@@ -65,7 +69,7 @@ impl Took {
 
 /// The chain that proves a backup when the config names none.
 pub fn default_chain() -> Chain {
-    let step = |kind, on_error| Step { kind, on_error };
+    let step = |kind, on_error| Step { kind, on_error, fresh: false };
     Chain {
         name: "default".to_owned(),
         steps: vec![
@@ -73,6 +77,7 @@ pub fn default_chain() -> Chain {
             step(StepKind::Agreement, OnError::Warn),
             step(StepKind::Continuity, OnError::Fail),
         ],
+        order: Order::InTurn,
         timeout: Duration::from_mins(10),
     }
 }
@@ -90,11 +95,20 @@ pub fn remembering<'a>(chains: &'a [Chain], plugins: &Registry) -> BTreeSet<&'a 
         .collect()
 }
 
+/// What proofs are made with.
+#[derive(Clone)]
+pub struct Means {
+    /// The plugins, as they were when the run began.
+    pub plugins: Arc<Registry>,
+    /// How an etcd is booted on a restored backup.
+    pub boot: boot::Options,
+}
+
 /// Runs the chains one after the other.
 pub async fn prove(
-    subject: &Subject,
+    subject: &Arc<Subject>,
     chains: &[Chain],
-    plugins: &Registry,
+    means: &Means,
     trigger: Trigger,
     session: &mut Session,
     cancel: &CancellationToken,
@@ -102,15 +116,16 @@ pub async fn prove(
     let started = session.now();
     let mut steps = Vec::new();
     for chain in chains {
-        let deadline = Instant::now() + chain.timeout;
-        for step in &chain.steps {
-            steps.push(run_step(subject, chain, step, plugins, started, deadline, session, cancel).await);
-        }
+        steps.extend(chain::run(subject, chain, means, started, session, cancel).await);
     }
     let outcome = worst(steps.iter().filter(|step| step.counts).map(|step| step.outcome));
-    let count = |outcome| steps.iter().filter(|step| step.outcome == outcome).count();
+    let count = |outcome| steps.iter().filter(|step| step.outcome == outcome && !step.skipped).count();
+    let skipped = match steps.iter().filter(|step| step.skipped).count() {
+        0 => String::new(),
+        skipped => format!(", {skipped} skipped"),
+    };
     let summary = format!(
-        "{} passed, {} failed, {} inconclusive",
+        "{} passed, {} failed, {} inconclusive{skipped}",
         count(Outcome::Passed),
         count(Outcome::Failed),
         count(Outcome::Inconclusive)
@@ -165,7 +180,8 @@ pub fn sealed(
         steps.extend(chain.steps.iter().map(|step| StepRecord {
             chain: chain.name.clone(),
             step: step.kind.name().to_owned(),
-            counts: step.on_error == OnError::Fail,
+            counts: step.on_error.counts(),
+            skipped: true,
             ..stored_step(STORED_STEP, Outcome::Inconclusive, format!("not run: {reason}"), 0)
         }));
     }
@@ -181,6 +197,7 @@ fn stored_step(step: &str, outcome: Outcome, summary: String, elapsed_ms: u64) -
         plugin_version: None,
         plugin_sha256: None,
         outcome,
+        skipped: false,
         counts: true,
         summary,
         error: None,
@@ -217,73 +234,22 @@ fn stored_record(backup: &BackupId, outcome: Outcome, steps: Vec<StepRecord>, se
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
-async fn run_step(
-    subject: &Subject,
-    chain: &Chain,
-    step: &Step,
-    plugins: &Registry,
-    started: Timestamp,
-    deadline: Instant,
-    session: &Session,
-    cancel: &CancellationToken,
-) -> StepRecord {
-    let begun = Instant::now();
-    let verdict = if cancel.is_cancelled() {
-        Verdict::unknown("skipped: the run was told to stop")
-    } else if begun >= deadline {
-        Verdict::unknown("skipped: the chain's time was used up by the steps before")
-    } else {
-        match &step.kind {
-            StepKind::Integrity => integrity(&subject.inspection),
-            StepKind::Agreement => agreed(subject.agreement.as_ref()),
-            StepKind::Continuity => followed(subject.continuity.as_ref()),
-            StepKind::Plugin { name, config, granted } => {
-                let call = plugin(subject, name, config, granted, plugins, started, session);
-                tokio::select! {
-                    verdict = call => verdict,
-                    () = tokio::time::sleep_until(deadline.into()) => {
-                        Verdict::unknown("stopped: the chain's time was used up").because("timeout")
-                    }
-                    () = cancel.cancelled() => Verdict::unknown("stopped: the run was told to stop"),
-                }
-            }
-        }
-    };
-    let step_name = step.kind.name().to_owned();
-    // What was found out before is part of the step, whenever that was.
-    let before = match &step.kind {
-        StepKind::Integrity => subject.took.integrity,
-        StepKind::Agreement => subject.took.agreement,
-        StepKind::Continuity => {
-            Duration::from_millis(subject.continuity.as_ref().map_or(0, |continuity| continuity.elapsed_ms))
-        }
-        StepKind::Plugin { .. } => Duration::ZERO,
-    };
-    // A file from elsewhere follows on from nothing, which is no fault of it.
-    let applies = step.kind != StepKind::Continuity || subject.backup.is_some();
-    let record = StepRecord {
-        chain: chain.name.clone(),
-        step: step_name,
-        plugin_version: verdict.version,
-        plugin_sha256: verdict.sha256,
-        outcome: verdict.outcome,
-        counts: step.on_error == OnError::Fail && applies,
-        summary: verdict.summary,
-        error: verdict.error,
-        findings: verdict.findings,
-        measurements: verdict.measurements,
-        memo: verdict.memo,
-        used: verdict.used,
-        elapsed_ms: u64::try_from((before + begun.elapsed()).as_millis()).unwrap_or(u64::MAX),
-    };
-    tracing::info!(session = %session.id, chain = record.chain, step = record.step, outcome = %record.outcome, "{}", record.summary);
-    record
+/// What a step comes to, whatever time it takes.
+async fn judge(bench: &Bench, step: &Step) -> Verdict {
+    match &step.kind {
+        StepKind::Integrity => integrity(&bench.subject.inspection),
+        StepKind::Agreement => agreed(bench.subject.agreement.as_ref()),
+        StepKind::Continuity => followed(bench.subject.continuity.as_ref()),
+        StepKind::Restore { boot } => restored::restore(&bench.restored, *boot).await,
+        StepKind::Plugin { name, config, granted } => plugin(bench, name, config, granted, step.fresh).await,
+    }
 }
 
 /// What one step says.
 struct Verdict {
     outcome: Outcome,
+    /// It was not run, because of what happened before it.
+    skipped: bool,
     summary: String,
     error: Option<String>,
     findings: Vec<Finding>,
@@ -298,6 +264,7 @@ impl Verdict {
     fn new(outcome: Outcome, summary: impl Into<String>) -> Self {
         Self {
             outcome,
+            skipped: false,
             summary: summary.into(),
             error: None,
             findings: Vec::new(),
@@ -311,6 +278,11 @@ impl Verdict {
 
     fn unknown(summary: impl Into<String>) -> Self {
         Self::new(Outcome::Inconclusive, summary)
+    }
+
+    /// A step that was not run. It has not passed.
+    fn skipped(reason: impl std::fmt::Display) -> Self {
+        Self { skipped: true, ..Self::unknown(format!("skipped: {reason}")) }
     }
 
     fn because(mut self, error: &str) -> Self {
@@ -351,15 +323,14 @@ fn followed(continuity: Option<&Continuity>) -> Verdict {
 }
 
 async fn plugin(
-    subject: &Subject,
+    bench: &Bench,
     name: &str,
     config: &serde_json::Value,
     granted: &Granted,
-    plugins: &Registry,
-    started: Timestamp,
-    session: &Session,
+    fresh: bool,
 ) -> Verdict {
-    let plugin = match plugins.plugin(name) {
+    let subject = &bench.subject;
+    let plugin = match bench.plugins.plugin(name) {
         Ok(plugin) => plugin,
         Err(unavailable) => return Verdict::unknown(unavailable.to_string()).because("rejected"),
     };
@@ -369,17 +340,25 @@ async fn plugin(
     };
     let mut context = vec![
         ("cluster".to_owned(), subject.cluster.clone()),
-        ("time".to_owned(), started.to_string()),
-        ("session".to_owned(), session.id.to_string()),
+        ("time".to_owned(), bench.started.to_string()),
+        ("session".to_owned(), bench.session.to_string()),
     ];
     if let Some(backup) = &subject.backup {
         context.push(("backup-id".to_owned(), backup.to_string()));
+    }
+    if plugin.kind() == Kind::Script {
+        return restored::script(bench, &plugin, fresh, config, &grants, context).await;
     }
     if plugin.remembers() {
         context.extend(subject.remembered.context(name));
     }
     let file = Arc::clone(&subject.file);
     let run = plugin.verify_inspected(file, &subject.inspection.facts, context, config, &grants).await;
+    called(&plugin, run)
+}
+
+/// What the call of a plugin came to.
+fn called(plugin: &Plugin, run: VerifyRun) -> Verdict {
     let used = Used {
         cpu_ms: u64::try_from(run.stats.cpu.as_millis()).unwrap_or(u64::MAX),
         peak_memory_bytes: run.stats.peak_memory_bytes,
@@ -413,7 +392,12 @@ fn verdict_of(run: VerifyRun) -> Verdict {
             measurements: report
                 .measurements
                 .into_iter()
-                .map(|measured| Measured { name: measured.name, value: measured.value, unit: measured.unit })
+                .map(|measured| Measured {
+                    name: measured.name,
+                    value: measured.value,
+                    unit: measured.unit,
+                    attributes: measured.attributes.into_iter().collect(),
+                })
                 .collect(),
             memo: report.memo,
             ..Verdict::new(report.outcome, report.summary)

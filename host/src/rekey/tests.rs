@@ -1,13 +1,14 @@
 //! Encrypting the backups of directory stores anew.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use super::*;
+use crate::catalog::testing::walk::{DISK_FAULTS, FAULTS, breaking};
 use crate::catalog::testing::{Repository, commit_plain, packed, record, repository};
 use crate::pack::NewIdentity;
 use crate::progress::Silent;
-use crate::store::fault::{Fault, FaultStore};
-use crate::store::{Store, list_all};
+use crate::store::{DirectoryStore, FailingDisk, Store, list_all};
 
 const IDS: [&str; 3] = ["20260101T000000Z-1", "20260102T000000Z-2", "20260103T000000Z-3"];
 
@@ -173,36 +174,45 @@ async fn what_is_damaged_is_told_and_stays() {
 
 /// Every call breaks once, in every way: what is committed is whole and opens with the one key or the other, and the next
 /// run ends the work.
+/// Encrypts anew in a store that breaks, looks at what is left, and lets the next run end the work.
+async fn breaks_and_heals(
+    label: &str,
+    keys: &Keys,
+    repository: &Repository,
+    broken: Arc<dyn Store>,
+    scratch: &Path,
+) {
+    let both = [keys.old.identity(), keys.new.identity()];
+    run(keys, &[trusting(keys, broken)], scratch, false).await;
+    let sound = [trusting(keys, Arc::new(repository.store.clone()))];
+    let store = sound[0].store.as_ref();
+    let listing = catalog::list(store).await.unwrap();
+    assert!(listing.unreadable.is_empty(), "{label}: {:?}", listing.unreadable);
+    assert_eq!(listing.entries.len(), 3, "{label}");
+    for id in IDS {
+        repository.reads_back_with(store, id, &both).await;
+    }
+    let healed = run(keys, &sound, scratch, false).await;
+    assert!(healed.iter().all(|one| one.error.is_none()), "{label}: {healed:?}");
+    for id in IDS {
+        repository.reads_back_with(store, id, &both[1..]).await;
+    }
+    let listing = catalog::list(store).await.unwrap();
+    assert!(listing.orphans.is_empty(), "{label}: {:?}", listing.orphans);
+    assert_eq!(list_all(&repository.store, "data/").await.unwrap().len(), 3, "{label}");
+}
+
 #[tokio::test]
 async fn nothing_is_lost_wherever_it_breaks() {
     let mut tried = Vec::new();
-    for fault in [Fault::Once, Fault::FromThenOn, Fault::LostAnswer, Fault::Torn, Fault::Full] {
+    for fault in FAULTS {
         let mut at = 1;
         loop {
-            let keys = keys(true);
-            let both = [keys.old.identity(), keys.new.identity()];
+            let (keys, scratch) = (keys(true), tempfile::tempdir().unwrap());
             let repository = mixed(&keys).await;
-            let scratch = tempfile::tempdir().unwrap();
-            let inner: Arc<dyn Store> = Arc::new(repository.store.clone());
-            let breaking = Arc::new(FaultStore::new(inner, fault, at));
-            let broken = [trusting(&keys, Arc::clone(&breaking) as Arc<dyn Store>)];
-            run(&keys, &broken, scratch.path(), false).await;
-            let sound = [trusting(&keys, Arc::new(repository.store.clone()))];
-            let store = sound[0].store.as_ref();
-            let listing = catalog::list(store).await.unwrap();
-            assert!(listing.unreadable.is_empty(), "{fault:?} at {at}: {:?}", listing.unreadable);
-            assert_eq!(listing.entries.len(), 3, "{fault:?} at {at}");
-            for id in IDS {
-                repository.reads_back_with(store, id, &both).await;
-            }
-            let healed = run(&keys, &sound, scratch.path(), false).await;
-            assert!(healed.iter().all(|one| one.error.is_none()), "{fault:?} at {at}: {healed:?}");
-            for id in IDS {
-                repository.reads_back_with(store, id, &both[1..]).await;
-            }
-            let listing = catalog::list(store).await.unwrap();
-            assert!(listing.orphans.is_empty(), "{fault:?} at {at}: {:?}", listing.orphans);
-            assert_eq!(list_all(&repository.store, "data/").await.unwrap().len(), 3, "{fault:?} at {at}");
+            let breaking = breaking(&repository.store, fault, at);
+            let label = format!("{fault:?} at {at}");
+            breaks_and_heals(&label, &keys, &repository, Arc::clone(&breaking) as _, scratch.path()).await;
             if !breaking.has_struck() {
                 break;
             }
@@ -210,7 +220,39 @@ async fn nothing_is_lost_wherever_it_breaks() {
         }
         tried.push((fault, at - 1));
     }
+    tell("rekey", &tried);
     assert!(tried.iter().all(|(_, points)| *points >= 20), "{tried:?}");
+}
+
+/// EIO and ENOSPC at each change to the disk.
+#[tokio::test]
+async fn nothing_is_lost_wherever_the_disk_fails() {
+    let mut tried = Vec::new();
+    for fault in DISK_FAULTS {
+        let mut at = 1;
+        loop {
+            let (keys, scratch) = (keys(true), tempfile::tempdir().unwrap());
+            let repository = mixed(&keys).await;
+            let disk = FailingDisk::new(fault, at);
+            let broken = DirectoryStore::on(repository.directory.path().to_owned(), &disk);
+            let label = format!("{fault:?} at {at}");
+            breaks_and_heals(&label, &keys, &repository, Arc::new(broken), scratch.path()).await;
+            if !disk.has_struck() {
+                break;
+            }
+            at += 1;
+        }
+        tried.push((fault, at - 1));
+    }
+    tell("rekey, disk", &tried);
+    assert!(tried.iter().all(|(_, points)| *points >= 20), "{tried:?}");
+}
+
+fn tell(run: &str, tried: &[(impl std::fmt::Debug, u64)]) {
+    for (fault, points) in tried {
+        writeln!(std::io::stderr(), "{run:<24} {:<12} {points:>7} {:>8} {:>7}", format!("{fault:?}"), "-", 0)
+            .unwrap();
+    }
 }
 
 #[tokio::test]

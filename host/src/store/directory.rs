@@ -88,7 +88,7 @@ impl Store for DirectoryStore {
     }
 
     fn features(&self) -> Features {
-        Features::default()
+        Features { exclusive: true, ..Features::default() }
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -55,7 +55,12 @@ impl FaultStore {
 
     /// Whether the call has come at which it breaks.
     pub fn has_struck(&self) -> bool {
-        self.at > 0 && self.calls.load(Ordering::SeqCst) >= self.at
+        self.at > 0 && self.calls() >= self.at
+    }
+
+    /// How often it was called.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
     }
 
     fn verdict(&self, writes: bool) -> Verdict {

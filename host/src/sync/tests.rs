@@ -27,7 +27,7 @@ fn named(name: &str, store: impl Store + 'static) -> NamedStore {
 }
 
 async fn bring(target: &NamedStore, policy: Option<&Policy>, source: &NamedStore) -> Synced {
-    let target = Target { named: target, policy };
+    let target = Target { named: target, policy, signing: None };
     sync(&target, std::slice::from_ref(source), Timestamp::now(), &Silent, &CancellationToken::new()).await
 }
 

@@ -18,6 +18,12 @@ impl Context {
         self.entries.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// A fact that is a whole number. A script is told of its backup so: `revision`, `compact-revision`, `live-keys`, `leases`, `hash-kv`
+    /// and others.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.get(name)?.parse().ok()
+    }
+
     /// The cluster's name in the agent's config.
     pub fn cluster(&self) -> Option<&str> {
         self.get("cluster")

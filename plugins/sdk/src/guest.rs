@@ -1,6 +1,13 @@
 //! The side of this crate that speaks to the agent: generated bindings, and the glue from them to plain types.
 //!
-//! Reached only through [`crate::export_verifier!`]; exists on `wasm32` alone.
+//! Reached only through [`crate::export_verifier!`] and its like; exists on `wasm32` alone.
+
+pub mod host;
+pub(crate) mod http;
+pub mod notifier;
+pub mod store;
+
+pub mod script;
 
 use std::marker::PhantomData;
 

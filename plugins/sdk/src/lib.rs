@@ -44,27 +44,44 @@
 //! assert_eq!(report.outcome, holdfast_plugin::Outcome::Passed);
 //! ```
 //!
+//! A notifier tells someone what happened: [`Notifier`], with [`http`], [`secrets`] and [`state`] for what it reaches.
+//!
 //! The crate is plain Rust on every target. Only the module that speaks to the agent (`guest`) exists on `wasm32`
-//! alone, and [`export_verifier!`] is the one thing that reaches for it.
+//! alone, and [`export_verifier!`], [`export_notifier!`] and [`export_store!`] are what reaches for it.
 #![warn(missing_docs)]
 
 mod config;
 mod context;
+mod database;
 mod error;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod guest;
+pub mod http;
 pub mod kubernetes;
 pub mod log;
 mod memory;
+mod notifier;
 mod report;
+pub mod secrets;
 mod snapshot;
+pub mod state;
+pub mod store;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 mod text;
 
 pub use config::{ConfigError, NoConfig, Problem, parse as parse_config, schema as config_schema};
 pub use context::{Context, Previous};
+pub use database::memory::MemoryDatabase;
+pub use database::{
+    Answer, Committed, Comparison, DatabaseError, DatabaseSource, DatabaseView, KeyCursor, KeyNumber,
+    KeyQuery, KeyRows, KvHash, LeaseHandle, Operation, Operator, TimeToLive, Transaction, WatchEvent,
+    WatchEventKind, WatchHandle, Watching,
+};
 pub use error::{Error, ReadError};
 pub use memory::MemorySnapshot;
+pub use notifier::{Event, Notifier, NotifyError, Receipt, Status, cut, deliver};
 pub use report::{Finding, Findings, Measurement, Outcome, Report, Severity};
 pub use snapshot::{
     BATCH_BYTES, BATCH_ROWS, Batch, BatchColumns, Columns, Cursor, KeyValue, Query, Row, Rows,
@@ -113,6 +130,81 @@ pub fn run<V: Verifier>(
 ) -> Result<Report, Error> {
     let config = config::parse::<V::Config>(config)?;
     V::verify(&SnapshotView::new(snapshot), context, config)
+}
+
+/// Work with an etcd that was restored from a backup: does what came back live?
+///
+/// The agent calls [`Script::run`] once for each run, in a fresh instance, with a database that is thrown away afterwards.
+///
+/// ```
+/// use holdfast_plugin::{Context, DatabaseView, Error, KeyQuery, MemoryDatabase, NoConfig, Outcome, Report, Script};
+///
+/// pub struct Counts;
+///
+/// impl Script for Counts {
+///     const NAME: &'static str = "counts";
+///     const VERSION: &'static str = "0.1.0";
+///     const SUMMARY: &'static str = "Checks that as many keys came back as the backup holds";
+///     type Config = NoConfig;
+///
+///     fn run(database: &DatabaseView<'_>, context: &Context, _config: NoConfig) -> Result<Report, Error> {
+///         let (Some(revision), Some(expected)) = (context.number("revision"), context.number("live-keys")) else {
+///             return Ok(Report::inconclusive("nothing is known of the backup"));
+///         };
+///         let found = database.count(&KeyQuery::all().at(revision))?;
+///         let summary = format!("{found} of {expected} keys came back");
+///         Ok(if i64::try_from(found) == Ok(expected) { Report::passed(summary) } else { Report::failed(summary) })
+///     }
+/// }
+///
+/// holdfast_plugin::export_script!(Counts);
+///
+/// let database = MemoryDatabase::new().with("/a", "1");
+/// let context = Context::new(vec![("revision".into(), "2".into()), ("live-keys".into(), "1".into())]);
+/// let report = holdfast_plugin::run_script::<Counts>(&database, &context, "{}").unwrap();
+/// assert_eq!(report.outcome, Outcome::Passed);
+/// ```
+pub trait Script {
+    /// The plugin's name: lower case, digits and dashes. It must equal the name of the file.
+    const NAME: &'static str;
+    /// The plugin's own version; `env!("CARGO_PKG_VERSION")` is a good one.
+    const VERSION: &'static str;
+    /// One sentence on what it does.
+    const SUMMARY: &'static str;
+    /// Grants it would like, as the TOML of the `allow` table, one a line. Nothing is granted by this.
+    const WANTS: &'static [&'static str] = &[];
+
+    /// What the operator may write in the step's `config` table; [`NoConfig`] when there is nothing to say. See
+    /// [`Verifier::Config`].
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Works, and reports. An `Err` means that the script could not do its work, which is not the same as a database that is not
+    /// what it should be: that one is [`Report::failed`].
+    fn run(database: &DatabaseView<'_>, context: &Context, config: Self::Config) -> Result<Report, Error>;
+}
+
+/// Runs a script on a database as the agent would: `config` is the JSON of the step's config table.
+///
+/// This is the way to test a plugin natively, with a [`MemoryDatabase`] or any other [`DatabaseSource`].
+pub fn run_script<S: Script>(
+    database: &dyn DatabaseSource,
+    context: &Context,
+    config: &str,
+) -> Result<Report, Error> {
+    let config = config::parse::<S::Config>(config)?;
+    S::run(&DatabaseView::new(database), context, config)
+}
+
+/// Makes a [`Script`] the component's exports. Once in a crate, at its root; on targets other than `wasm32` it is nothing at all.
+#[macro_export]
+macro_rules! export_script {
+    ($script:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Component = $crate::guest::script::Component<$script>;
+    $crate::guest::script::bindings::export!(Component with_types_in $crate::guest::script::bindings);
+        };
+    };
 }
 
 /// Makes a [`Verifier`] the component's exports. Once in a crate, at its root; on targets other than `wasm32` it is

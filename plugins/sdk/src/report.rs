@@ -34,6 +34,15 @@ impl Severity {
             Severity::Error => "error",
         }
     }
+
+    /// The severity of this name. An unknown word must not make something look smaller than it was meant.
+    pub fn named(name: &str) -> Severity {
+        match name {
+            "info" => Severity::Info,
+            "warning" => Severity::Warning,
+            _ => Severity::Error,
+        }
+    }
 }
 
 impl fmt::Display for Severity {

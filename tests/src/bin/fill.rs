@@ -14,14 +14,21 @@ struct Arguments {
     #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
     endpoints: Vec<String>,
     /// How large the database is to be, in million bytes; a member takes 2 GB unless its quota is raised
+    #[arg(long, value_name = "N", required_unless_present = "keys", conflicts_with = "keys")]
+    megabytes: Option<u64>,
+    /// How many keys with small values to write instead, each once
     #[arg(long, value_name = "N")]
-    megabytes: u64,
+    keys: Option<u64>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match filling::fill(&arguments.endpoints, arguments.megabytes).await {
+    let filled = match (arguments.keys, arguments.megabytes) {
+        (Some(keys), _) => filling::put_keys(&arguments.endpoints, keys).await,
+        (None, megabytes) => filling::fill(&arguments.endpoints, megabytes.unwrap_or_default()).await,
+    };
+    match filled {
         Ok(filled) => {
             println!(
                 "{} bytes, {} live keys after {} changes, revision {}, compacted at {}",

@@ -167,3 +167,21 @@ fn a_snapshot_file_that_is_damaged() {
     refused.explains(&["--skip-hash-check"]);
     holdfast(&["restore", &name, "--data-dir", &target_name, "--skip-hash-check"]).exits(0);
 }
+
+/// A backup is asked for by its id when something is wrong: then one bad record must not stand in the way.
+#[test]
+fn a_damaged_proof_hides_no_backup() {
+    let cluster = Cluster::builder().start();
+    cluster.put("/a", "b");
+    let site = Site::of(&cluster);
+    let manifest = site.backup();
+    let id = manifest["id"].as_str().expect("an id");
+    let folder = site.store().join("records").join(id);
+    fs::write(folder.join("20990101T000000.000Z-0000000000000000.json"), "{ torn")
+        .expect("a file can be written");
+    let shown = site.holdfast(&["show", id, "--output", "json"]);
+    assert_eq!(shown.exits(0).json()["records"].as_array().map(Vec::len), Some(1), "{shown}");
+    for backup in [id, "latest"] {
+        site.holdfast(&["verify", backup]).exits(0).says(&["passed over", "is damaged"]);
+    }
+}

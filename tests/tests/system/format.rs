@@ -46,6 +46,9 @@ fn what_is_written_is_what_the_schema_says() {
     let cluster = Cluster::builder().start();
     cluster.put("/a", "1");
     let site = Site::of(&cluster).encrypted();
+    let key = site.path("signing.key");
+    site.holdfast(&["key", "signing", &key.display().to_string(), "--no-password"]).exits(0);
+    let site = site.set("signing", "key_file", &quoted_path(&key)).set("retention", "last", "2");
     site.backup();
     // A later edition, pins of both kinds, a proof, one that came to no verdict, and a check.
     let new = site.path("new.key");
@@ -64,6 +67,8 @@ fn what_is_written_is_what_the_schema_says() {
         &["unpin", "latest"],
         &["verify", "latest"],
         &["check", "--read-data"],
+        &["backup"],
+        &["prune"],
     ] {
         site.holdfast(arguments).exits(0);
     }
@@ -80,7 +85,8 @@ fn what_is_written_is_what_the_schema_says() {
         assert!(whole.is_valid(&document), "{}: fits no one kind", file.display());
         kinds.insert(kind);
     }
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["check", "manifest", "pin", "record", "repository"]);
+    let all = ["check", "inventory", "manifest", "pin", "record", "repository"];
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! `kill -9` all over the runs that change a store: backup, sync, prune, pin, into directories and into S3. After each kill a check that
-//! reads everything finds nothing but orphans, what was committed is there, the newest backup restores, and the next run heals.
+//! `kill -9` all over the runs that change a store: backup, sync, prune, pin, rekey, into directories and into S3, with signed and
+//! encrypted backups. After each kill a check that reads everything finds nothing but orphans, and no backup missing; what was committed
+//! is there, the newest backup restores, and the next run heals.
 //!
 //! `HOLDFAST_KILLS` is how often each kind of store sees a kill (200 for a thorough walk); `HOLDFAST_KILLS_SEED` repeats a walk. What was
 //! tried is printed as a table.
@@ -11,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use holdfast_tests::s3::Server;
-use holdfast_tests::site::{Output, quoted_path};
+use holdfast_tests::site::{Output, new_identity, quoted_path};
 use holdfast_tests::{Cluster, Site, objects, tools, wait};
 use serde_json::Value;
 
@@ -32,9 +33,10 @@ enum Run {
     Sync,
     Pin,
     Prune,
+    Rekey,
 }
 
-const RUNS: [Run; 4] = [Run::Backup, Run::Sync, Run::Pin, Run::Prune];
+const RUNS: [Run; 5] = [Run::Backup, Run::Sync, Run::Pin, Run::Prune, Run::Rekey];
 
 /// Chance that can be had again: `SplitMix64`.
 struct Random(u64);
@@ -70,6 +72,8 @@ struct Row {
 /// Two stores of one kind, `a` and `b`: backups go to `a`, a sync brings `b` what it lacks.
 struct Ground {
     site: Site,
+    /// Backups are for the first of these.
+    recipients: [String; 2],
     random: Random,
     /// How long each run takes here when nobody interferes.
     lengths: [Duration; RUNS.len()],
@@ -87,7 +91,24 @@ impl Ground {
             "orphan_grace",
             "\"1s\"",
         );
+        // Of the machine's usual store nothing is wanted but that it is no error.
+        fs::create_dir(site.store()).expect("a folder can be made");
+        let signing = site.path("signing.key");
+        site.holdfast(&["key", "signing", &signing.display().to_string(), "--no-password"]).exits(0);
+        let public = fs::read_to_string(site.path("signing.key.pub")).expect("a key");
+        let public = public.lines().nth(1).expect("a key has two lines").to_owned();
+        let identities = ["first.key", "second.key"].map(|name| site.path(name));
+        let recipients = identities.each_ref().map(|identity| new_identity(identity));
+        let readers = site.path("recipients");
+        fs::write(&readers, &recipients[0]).expect("a file can be written");
+        let identities: Vec<String> = identities.iter().map(|identity| quoted_path(identity)).collect();
+        let site = site
+            .set("signing", "key_file", &quoted_path(&signing))
+            .set("trust", "keys", &format!("[\"{public}\"]"))
+            .set("backup.pack", "recipients_files", &format!("[{}]", quoted_path(&readers)))
+            .set("decrypt", "identity_files", &format!("[{}]", identities.join(", ")));
         Ground {
+            recipients,
             site,
             random: Random::seeded(),
             lengths: [Duration::MAX; RUNS.len()],
@@ -110,11 +131,18 @@ impl Ground {
             },
             Run::Prune if round.is_multiple_of(2) => (words("prune --store a"), "a"),
             Run::Prune => (words("prune --store b"), "b"),
+            Run::Rekey => (words("rekey --all"), "a"),
         }
     }
 
     fn holdfast(&self, arguments: &[impl AsRef<str>]) -> Output {
         self.site.holdfast(&arguments.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+    }
+
+    /// What is there is for the wrong reader from now on.
+    fn change_readers(&mut self) {
+        self.recipients.swap(0, 1);
+        fs::write(self.site.path("recipients"), &self.recipients[0]).expect("a file can be written");
     }
 
     /// Makes a run to its end, and learns how long it takes.
@@ -167,7 +195,11 @@ impl Ground {
         let output = self.holdfast(&["check", "--read-data", "--store", store, "--output", "json"]);
         let checked = &output.json()[0];
         let nothing = |field: &str| checked[field].as_array().is_some_and(Vec::is_empty);
-        if output.code != Some(0) || !["damaged", "bad_documents", "errors"].into_iter().all(nothing) {
+        let none_missing = checked.get("missing").is_none();
+        if output.code != Some(0)
+            || !none_missing
+            || !["damaged", "bad_documents", "errors"].into_iter().all(nothing)
+        {
             self.lost(run, &output.to_string());
         }
         checked["orphans"].as_array().map_or(0, Vec::len)
@@ -197,6 +229,9 @@ impl Ground {
         let share = (round as f64 + self.random.share()) / rounds as f64;
         let mut must_stay = BTreeSet::new();
         let killed = (0..ATTEMPTS).any(|attempt| {
+            if run == Run::Rekey {
+                self.change_readers();
+            }
             must_stay = if run == Run::Prune { self.kept(store) } else { self.ids(store) };
             let share = if attempt == 0 { share } else { self.random.share() * 0.8 };
             self.kill(run, &command, share)
@@ -227,7 +262,7 @@ impl Ground {
                 let other = if store == "a" { "b" } else { "a" };
                 self.holdfast(&["prune", "--store", other]).exits(0);
             }
-            Run::Backup | Run::Sync => {}
+            Run::Backup | Run::Sync | Run::Rekey => {}
         }
     }
 
@@ -248,7 +283,10 @@ impl Ground {
         let kills = number("HOLDFAST_KILLS").map_or(USUAL_KILLS, |kills| kills as usize);
         let rounds = kills.div_ceil(RUNS.len());
         let seed = self.random.0;
-        for run in [Run::Backup, Run::Backup, Run::Backup, Run::Sync, Run::Backup, Run::Prune] {
+        for run in [Run::Backup, Run::Backup, Run::Backup, Run::Sync, Run::Backup, Run::Prune, Run::Rekey] {
+            if run == Run::Rekey {
+                self.change_readers();
+            }
             let (command, _) = self.command(run, 0);
             self.whole(run, &command);
         }

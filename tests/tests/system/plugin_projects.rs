@@ -72,7 +72,7 @@ fn follow(document: &str, directory: &Path, site: &Site) -> Output {
     let binary = tools::holdfast().parent().expect("a binary lies in a folder");
     let etcd = tools::Etcd::version("3.6").etcdctl();
     let path = std::env::join_paths(
-        [binary, etcd.parent().expect("a binary lies in a folder")]
+        [binary, etcd.parent().expect("a binary lies in a folder"), &tools::directory().join("bin")]
             .into_iter()
             .map(Path::to_path_buf)
             .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
@@ -86,12 +86,17 @@ fn follow(document: &str, directory: &Path, site: &Site) -> Output {
         .env("XDG_CACHE_HOME", directory.join("cache"))
         .env("CARGO_TARGET_DIR", target)
         .env_remove("RUSTFLAGS");
+    // What package managers and compilers have fetched and made is kept for the next project.
+    let kept = tools::directory().join("cache");
+    for (variable, folder) in [("npm_config_cache", "npm"), ("PIP_CACHE_DIR", "pip"), ("GOCACHE", "go")] {
+        command.env(variable, kept.join(folder));
+    }
     finish(&mut command)
 }
 
-fn new_project(directory: &Path, name: &str, lang: &str) -> PathBuf {
+fn new_project(directory: &Path, name: &str, kind: &str, lang: &str) -> PathBuf {
     let place = directory.display().to_string();
-    holdfast(&["plugin", "new", name, "--lang", lang, "--directory", &place]).exits(0);
+    holdfast(&["plugin", "new", name, "--kind", kind, "--lang", lang, "--directory", &place]).exits(0);
     directory.join(name)
 }
 
@@ -102,7 +107,7 @@ fn site() -> Site {
 
 fn follow_project(lang: &str) -> Output {
     let directory = temporary_directory();
-    let project = new_project(directory.path(), &format!("my-{lang}-check"), lang);
+    let project = new_project(directory.path(), &format!("my-{lang}-check"), "verifier", lang);
     fs::rename(objects::sample("kubernetes-t1", directory.path()), project.join("snapshot.db"))
         .expect("a file can be renamed");
     let readme = fs::read_to_string(project.join("README.md")).expect("a project has a README");
@@ -119,30 +124,231 @@ fn a_rust_project_does_what_its_readme_says() {
     holdfast(&["plugin", "new", "Not A Name", "--directory", &place])
         .exits(2)
         .explains(&["no plugin's name"]);
-    new_project(directory.path(), "twice", "rust");
+    new_project(directory.path(), "twice", "verifier", "rust");
     holdfast(&["plugin", "new", "twice", "--directory", &place]).exits(2).explains(&["cannot be made"]);
     follow_project("rust");
 }
 
-/// Projects in languages that bring an interpreter take a minute and some hundred megabytes each.
-fn other_language(lang: &str) {
+/// Is this language's compiler here, or to be demanded? Those that bring an interpreter take a minute and some hundred megabytes each,
+/// and are left to CI.
+fn is_wanted(lang: &str) -> bool {
+    if lang == "c" {
+        // An empty file, linked with the C library.
+        let mut probe = Command::new("clang");
+        probe.args([
+            "--target=wasm32-wasi",
+            "-mexec-model=reactor",
+            "-x",
+            "c",
+            "/dev/null",
+            "-o",
+            "/dev/null",
+        ]);
+        let there = probe.output().is_ok_and(|output| output.status.success());
+        if !there {
+            tools::skip("clang does not compile for WebAssembly here: `tools/install.sh wasi-c`");
+        }
+        return there;
+    }
     let wanted =
         std::env::var("CI").as_deref() == Ok("true") || std::env::var_os("HOLDFAST_TEST_LANGUAGES").is_some();
-    if wanted {
+    if !wanted {
+        tools::skip(&format!("plugins in {lang} are built in CI, or with HOLDFAST_TEST_LANGUAGES=1"));
+    }
+    wanted
+}
+
+fn verifier_in(lang: &str) {
+    if is_wanted(lang) {
         follow_project(lang);
-    } else {
-        tools::skip(&format!("a project in {lang} is built in CI, or with HOLDFAST_TEST_LANGUAGES=1"));
     }
 }
 
 #[test]
 fn a_javascript_project_does_what_its_readme_says() {
-    other_language("js");
+    verifier_in("js");
 }
 
 #[test]
 fn a_python_project_does_what_its_readme_says() {
-    other_language("python");
+    verifier_in("python");
+}
+
+#[test]
+fn a_go_project_does_what_its_readme_says() {
+    verifier_in("go");
+}
+
+#[test]
+fn a_c_project_does_what_its_readme_says() {
+    verifier_in("c");
+}
+
+/// An example as it lies in the repository, on a cluster's snapshot.
+fn example(name: &str, lang: &str, verdict: &str) {
+    if !is_wanted(lang) {
+        return;
+    }
+    let directory = temporary_directory();
+    let folder = directory.path().join(name);
+    fs::create_dir(&folder).expect("a folder can be made");
+    for entry in
+        fs::read_dir(tools::root().join("examples/plugins").join(name)).expect("the example is there")
+    {
+        let file = entry.expect("a folder can be read").path();
+        fs::copy(&file, folder.join(file.file_name().expect("a file has a name")))
+            .expect("a file can be copied");
+    }
+    fs::rename(objects::sample("kubernetes-t1", directory.path()), folder.join("snapshot.db"))
+        .expect("a file can be renamed");
+    let readme = fs::read_to_string(folder.join("README.md")).expect("an example has a README");
+    let output = follow(&readme, &folder, &site());
+    assert!(output.stdout.contains("ok: an agent takes it"), "{output}");
+    assert!(output.stdout.contains(verdict), "{output}");
+}
+
+#[test]
+fn the_example_in_c_finds_what_is_not_encrypted() {
+    example("encryption-at-rest", "c", "failed: 30 of 30 objects are not encrypted");
+}
+
+#[test]
+fn the_example_in_go_finds_what_has_no_label() {
+    example("labelled", "go", "passed: 0 labels are missing on 9 namespaces");
+}
+
+#[test]
+fn the_example_in_javascript_finds_what_has_no_namespace() {
+    example("orphans", "js", "passed: 0 of 582 objects lie in namespaces that are gone");
+}
+
+#[test]
+fn the_example_in_python_finds_bad_names() {
+    example("names", "python", "passed: 0 of 9 names do not follow the rules");
+}
+
+#[test]
+fn what_is_no_module_becomes_no_component() {
+    let directory = temporary_directory();
+    let place = directory.path().display().to_string();
+    let project = new_project(directory.path(), "my-check", "verifier", "c");
+    let path = |name: &str| project.join(name).display().to_string();
+    let component = |module: &str, more: &[&str]| {
+        let (module, made, wit) = (path(module), path("made.wasm"), path("wit"));
+        holdfast(&[&["plugin", "component", &module, &made, "--wit", &wit], more].concat())
+    };
+    component("nowhere.wasm", &[]).exits(2).says(&["nowhere.wasm"]);
+    fs::write(project.join("text.wasm"), "no module").expect("a file can be written");
+    component("text.wasm", &[]).exits(2).explains(&["no WebAssembly module", "clang --target=wasm32-wasi"]);
+    // Whole, and without what the contract asks for.
+    fs::write(project.join("empty.wasm"), b"\0asm\x01\0\0\0").expect("a file can be written");
+    component("empty.wasm", &[]).exits(2).explains(&["does not fit the contract"]);
+    component("empty.wasm", &["--world", "other"]).exits(2).explains(&["the contract in", "other"]);
+    fs::write(project.join("whole.wasm"), b"\0asm\x0d\0\x01\0").expect("a file can be written");
+    component("whole.wasm", &[]).exits(2).explains(&["a component already"]);
+    holdfast(&["plugin", "component", &path("empty.wasm"), &path("made.wasm"), "--wit", &place])
+        .exits(2)
+        .explains(&["the contract in"]);
+    assert!(!project.join("made.wasm").exists());
+}
+
+/// What there is no project for is said, with what there is.
+#[test]
+fn a_kind_that_a_language_does_not_do_is_refused_with_those_that_do() {
+    let directory = temporary_directory();
+    let place = directory.path().display().to_string();
+    holdfast(&["plugin", "new", "mine", "--kind", "store", "--lang", "python", "--directory", &place])
+        .exits(2)
+        .explains(&["no project for a store in python", "`--lang` can be `rust`"]);
+    assert!(!directory.path().join("mine").exists());
+}
+
+/// A notifier: built, tested natively, and sent sample events, which a listener shows.
+fn notifier_in(lang: &str) {
+    let directory = temporary_directory();
+    let project = new_project(directory.path(), &format!("my-{lang}-notifier"), "notifier", lang);
+    let address = format!("127.0.0.1:{}", holdfast_tests::cluster::free_port());
+    let read = |name: &str| {
+        let text = fs::read_to_string(project.join(name)).expect("the project has it");
+        text.replace("127.0.0.1:8080", &address)
+    };
+    fs::write(project.join("config.toml"), read("config.toml")).expect("it can be written");
+    let output = follow(&read("README.md"), &project, &site());
+    for part in ["ok: an agent takes it", "delivered: answered 200", "arrived: POST /hook"] {
+        assert!(output.exits(0).stdout.contains(part), "`{part}` is missing in {output}");
+    }
+}
+
+#[test]
+fn a_notifier_in_rust_does_what_its_readme_says() {
+    notifier_in("rust");
+}
+
+#[test]
+fn a_notifier_in_c_does_what_its_readme_says() {
+    if is_wanted("c") {
+        notifier_in("c");
+    }
+}
+
+#[test]
+fn a_notifier_in_go_does_what_its_readme_says() {
+    if is_wanted("go") {
+        notifier_in("go");
+    }
+}
+
+#[test]
+fn a_notifier_in_javascript_does_what_its_readme_says() {
+    if is_wanted("js") {
+        notifier_in("js");
+    }
+}
+
+#[test]
+fn a_notifier_in_python_does_what_its_readme_says() {
+    if is_wanted("python") {
+        notifier_in("python");
+    }
+}
+
+/// A script: built, tested natively, and run on an etcd that is restored for it.
+fn script_in(lang: &str) {
+    if !is_wanted(lang) {
+        return;
+    }
+    let directory = temporary_directory();
+    let project = new_project(directory.path(), &format!("my-{lang}-script"), "script", lang);
+    fs::rename(objects::sample("kubernetes-t1", directory.path()), project.join("snapshot.db"))
+        .expect("a file can be renamed");
+    let readme = fs::read_to_string(project.join("README.md")).expect("a project has a README");
+    let output = follow(&readme, &project, &site());
+    let verdict = "passed: 1055 keys begin with `/`, and more can be written";
+    assert!(output.exits(0).stdout.contains(verdict), "{output}");
+}
+
+#[test]
+fn a_script_in_javascript_does_what_its_readme_says() {
+    script_in("js");
+}
+
+#[test]
+fn a_script_in_python_does_what_its_readme_says() {
+    script_in("python");
+}
+
+#[test]
+fn a_script_project_does_what_its_readme_says() {
+    let directory = temporary_directory();
+    let project = new_project(directory.path(), "trial", "script", "rust");
+    fs::rename(objects::sample("kubernetes-t1", directory.path()), project.join("snapshot.db"))
+        .expect("a file can be renamed");
+    let readme = fs::read_to_string(project.join("README.md")).expect("a project has a README");
+    // Its `run` starts the etcd that is on the PATH.
+    let output = follow(&readme, &project, &site());
+    assert!(output.exits(0).stdout.contains("ok: an agent takes it"), "{output}");
+    let passed = "passed: 1055 keys begin with `/`, and more can be written";
+    assert!(output.stdout.contains(passed), "{output}");
 }
 
 #[test]

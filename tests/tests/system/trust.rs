@@ -1,5 +1,6 @@
 //! Signed backups: what is not signed by a key that counts is no backup, and minisign itself says so too.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -182,4 +183,216 @@ fn backups_older_than_the_signing_are_signed_by_hand() {
     let site = signing(site, "first.key");
     site.holdfast(&["backup"]).exits(2).explains(&["is not one of `trust.keys`", &first]);
     site.holdfast(&["config", "check"]).exits(1).says(&["is not one of `trust.keys`"]);
+}
+
+/// Takes a backup away as somebody does who can write into the store, and leaves nothing of it.
+fn take_away(store: &Path, id: &str) {
+    for folder in ["backups", "records"] {
+        fs::remove_dir_all(store.join(folder).join(id)).expect("it is there");
+    }
+}
+
+fn ids(site: &Site, store: &str) -> Vec<String> {
+    let rows = site.holdfast(&["list", "--store", store, "--output", "json"]);
+    let rows = rows.json();
+    let rows = rows.as_array().expect("rows").iter().filter(|row| row["revision"].is_i64());
+    let mut ids: Vec<String> = rows.map(id_of).collect();
+    ids.reverse();
+    ids
+}
+
+/// A backup of something that was not there before.
+fn next(cluster: &Cluster, site: &Site, value: usize) -> String {
+    cluster.put("/a", &value.to_string());
+    site.holdfast(&["backup"]).exits(0);
+    id_of(&site.newest_manifest())
+}
+
+/// All that looks for what is missing finds nothing.
+fn is_whole(site: &Site) {
+    for command in [&["list"][..], &["check"], &["verify"]] {
+        let output = site.holdfast(command);
+        output.exits(0);
+        assert!(!output.to_string().contains("is not there"), "{output}");
+    }
+}
+
+#[test]
+fn a_middle_backup_that_was_taken_away_is_told_from_one_that_retention_removed() {
+    let cluster = Cluster::builder().start();
+    let site = signed(&cluster).set("retention", "last", "4");
+    for value in 0..5 {
+        next(&cluster, &site, value);
+        site.holdfast(&["prune"]).exits(0);
+        is_whole(&site);
+    }
+    let there = ids(&site, "local");
+    assert_eq!(there.len(), 4);
+    // The inventory that explains it, and who vouches for that, can be read without Holdfast.
+    let inventories = fs::read_dir(site.store().join("inventory")).expect("inventories").count();
+    assert!(inventories >= 2, "{inventories}");
+
+    take_away(&site.store(), &there[1]);
+    let between = format!("backup {} is not there, between {} and {}", there[1], there[0], there[2]);
+    let told = [between.as_str(), "taken away, or lost", "hint: another store may have it"];
+    site.holdfast(&["list"]).exits(2).says(&told);
+    let rows = site.holdfast(&["list", "--output", "json"]).exits(2).json();
+    assert_eq!(
+        (&rows[3]["backup"], &rows[3]["kind"]),
+        (&Value::from(there[1].clone()), &Value::from("missing"))
+    );
+    let check = site.holdfast(&["check"]);
+    assert!(check.exits(1).stdout.contains(&between), "{check}");
+    // It speaks against the store, not against the backups that are there.
+    let verify = site.holdfast(&["verify"]);
+    assert!(verify.exits(0).stdout.contains(&between), "{verify}");
+    assert!(site.newest_record().to_string().contains("backup-missing"));
+
+    // What comes later does not explain it away: not a backup, not a removal, not a machine that sees the store for the first time.
+    next(&cluster, &site, 6);
+    site.holdfast(&["prune"]).exits(0);
+    site.holdfast(&["list"]).exits(2).says(&[&there[1], "taken away, or lost"]);
+    let public = fs::read_to_string(site.path("signing.key.pub")).expect("a key");
+    let other = trusting(Site::of(&cluster), public.lines().nth(1).expect("two lines")).set(
+        "store.local.directory",
+        "path",
+        &quoted_path(&site.store()),
+    );
+    other.holdfast(&["list"]).exits(2).says(&[&there[1]]);
+    other.holdfast(&["check"]).exits(1);
+
+    // Somebody who has the key says that it is well.
+    other.holdfast(&["sign", "--gone", "--all"]).exits(2).explains(&["no key to sign with"]);
+    let gone = site.holdfast(&["sign", "--gone", "--all", "--output", "json"]).exits(0).json();
+    assert_eq!(gone, serde_json::json!([{ "backup": there[1], "store": "local" }]));
+    is_whole(&site);
+    is_whole(&other);
+}
+
+#[test]
+fn stores_with_different_histories_miss_nothing() {
+    let cluster = Cluster::builder().start();
+    let site = signed(&cluster).set("retention", "last", "4");
+    let other = quoted_path(&site.path("other"));
+    let first = next(&cluster, &site, 0);
+    next(&cluster, &site, 1);
+    // A second store, with rules of its own: it begins in the middle, and gets what was before.
+    let site = site
+        .set("store.other.directory", "path", &other)
+        .set("store.other.retention", "last", "2")
+        .set("backup", "stores", "[\"local\", \"other\"]")
+        .set("backup", "require", "\"any\"");
+    for value in 2..4 {
+        next(&cluster, &site, value);
+        is_whole(&site);
+        site.holdfast(&["prune"]).exits(0);
+        is_whole(&site);
+    }
+    assert_eq!((ids(&site, "local").len(), ids(&site, "other").len()), (4, 2));
+
+    // Each is away for a run.
+    for (value, store) in [(4, "other"), (5, "store"), (6, "other")] {
+        let (here, away) = (site.path(store), site.path("away"));
+        fs::rename(&here, &away).expect("a folder can be moved");
+        cluster.put("/a", &value.to_string());
+        site.holdfast(&["backup"]).exits(0);
+        let _ = fs::remove_dir_all(&here);
+        fs::rename(&away, &here).expect("a folder can be moved");
+        is_whole(&site);
+        if value == 5 {
+            // Both have now what the other lacks, and nothing was brought yet: the newest of either was seen.
+            cluster.put("/a", "55");
+            site.holdfast(&["backup"]).exits(0);
+            is_whole(&site);
+        }
+    }
+    site.holdfast(&["sync"]).exits(0);
+    is_whole(&site);
+    site.holdfast(&["prune"]).exits(0);
+    is_whole(&site);
+    let all: BTreeSet<String> = ids(&site, "local").into_iter().collect();
+    assert!(!all.contains(&first) && ids(&site, "other").iter().all(|id| all.contains(id)));
+
+    // Encrypted anew: the links hold.
+    let site = site.encrypted();
+    site.holdfast(&["rekey", "--all"]).exits(0);
+    is_whole(&site);
+    next(&cluster, &site, 7);
+    site.holdfast(&["prune"]).exits(0);
+    is_whole(&site);
+
+    // And what is taken away from one of them is told of that one.
+    let there = ids(&site, "local");
+    take_away(&site.path("store"), &there[1]);
+    site.holdfast(&["list", "--store", "other"]).exits(0);
+    site.holdfast(&["list", "--store", "local"]).exits(2).says(&[&there[1]]);
+}
+
+#[test]
+fn without_the_key_a_removal_is_unexplained_and_nobody_is_accused() {
+    let cluster = Cluster::builder().start();
+    let site = signed(&cluster);
+    for value in 0..4 {
+        next(&cluster, &site, value);
+    }
+    let public = fs::read_to_string(site.path("signing.key.pub")).expect("a key");
+    let away = Site::of(&cluster);
+    let dr = quoted_path(&away.path("dr"));
+    let away = trusting(away, public.lines().nth(1).expect("two lines"))
+        .set("store.local.directory", "path", &quoted_path(&site.store()))
+        .set("store.dr.directory", "path", &dr)
+        .set("store.dr.retention", "last", "2");
+    // A store that only this machine fills, and prunes.
+    let away = away.set("store.dr.retention", "last", "3");
+    away.holdfast(&["sync", "--from", "local", "--to", "dr"]).exits(0);
+    away.holdfast(&["list", "--store", "dr"]).exits(0).says(&["nothing signed says why"]);
+    let away = away.set("store.dr.retention", "last", "2");
+    away.holdfast(&["prune", "--store", "dr"]).exits(0).says(&["no signing key"]);
+    let check = away.holdfast(&["check", "--store", "dr", "--output", "json"]).exits(0).json();
+    assert_eq!(check[0]["missing"][0]["kind"], "unexplained", "{check:#}");
+
+    // The other's store: there removals are signed for, and this one is not.
+    let away = away.set("retention", "last", "3");
+    away.holdfast(&["prune", "--store", "local"]).exits(0);
+    away.holdfast(&["list", "--store", "local"]).exits(2).says(&["taken away, or lost"]);
+    site.holdfast(&["sign", "--gone", "--all"]).exits(0);
+    away.holdfast(&["list", "--store", "local"]).exits(0);
+}
+
+#[test]
+fn the_inventory_of_another_store_explains_nothing() {
+    let cluster = Cluster::builder().start();
+    let site = signed(&cluster);
+    let other = quoted_path(&site.path("other"));
+    let site = site
+        .set("store.other.directory", "path", &other)
+        .set("store.local.retention", "last", "1")
+        .set("backup", "stores", "[\"local\", \"other\"]");
+    for value in 0..3 {
+        next(&cluster, &site, value);
+    }
+    site.holdfast(&["prune"]).exits(0);
+    is_whole(&site);
+    // The store that keeps all is made to look like the one that keeps one.
+    let there = ids(&site, "other");
+    for id in &there[..2] {
+        take_away(&site.path("other"), id);
+    }
+    fs::remove_dir_all(site.path("other/inventory")).expect("it is there");
+    site.holdfast(&["list"]).exits(2).says(&["has no signed inventory any more"]);
+    fs::create_dir(site.path("other/inventory")).expect("a folder can be made");
+    for file in fs::read_dir(site.store().join("inventory")).expect("inventories") {
+        let file = file.expect("an entry").path();
+        let name = file.file_name().expect("a name");
+        fs::copy(&file, site.path("other/inventory").join(name)).expect("a file can be copied");
+    }
+    let lost = ["has the inventory of another store", "hint: "];
+    site.holdfast(&["list"]).exits(2).says(&lost);
+    assert!(site.holdfast(&["check"]).exits(1).stdout.contains(lost[0]));
+    let site = site.set("store.other.retention", "last", "1");
+    site.holdfast(&["prune", "--store", "other"]).exits(2).says(&lost[..1]);
+    // The other is whole, and backups go on. Those of one second were moved ahead, to seconds that are over then.
+    site.holdfast(&["list", "--store", "local"]).exits(0);
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    next(&cluster, &site, 9);
 }

@@ -12,6 +12,7 @@ use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use http::{HeaderName, Method, Request, Uri};
 use wasmtime::component::Linker;
@@ -24,6 +25,7 @@ use wasmtime_wasi_http::{
 use crate::call::{CallState, Denials};
 use crate::grants::{Allow, Denial, HttpPattern, Scheme, Target};
 use crate::limits::Limits;
+use crate::pace::Pace;
 use crate::text;
 
 /// The name of the grant.
@@ -102,15 +104,18 @@ impl HttpState {
         options: Arc<HttpOptions>,
         limits: &Limits,
         denials: Denials,
+        pace: Pace,
     ) -> HttpState {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(FIELD_BYTES);
         let traffic = Arc::new(Traffic {
+            pace,
             requests: AtomicU64::new(0),
             sent: Budget::new(limits.http_request_bytes),
             received: Budget::new(limits.http_response_bytes),
         });
-        let shared = Arc::new(Shared { allow, options, traffic, denials });
+        let patience = limits.http_timeout;
+        let shared = Arc::new(Shared { allow, options, patience, traffic, denials });
         HttpState { context, hooks: Hooks { shared, requests_limit: limits.http_requests } }
     }
 
@@ -131,12 +136,15 @@ impl WasiHttpView for CallState {
 struct Shared {
     allow: Allow,
     options: Arc<HttpOptions>,
+    /// Longest wait for a server: for the head of its answer, between parts of its body, and for it to take what is sent.
+    patience: Duration,
     traffic: Arc<Traffic>,
     denials: Denials,
 }
 
 /// What the requests of one call have used.
 struct Traffic {
+    pace: Pace,
     requests: AtomicU64,
     sent: Budget,
     received: Budget,

@@ -121,7 +121,11 @@ pub(crate) async fn verify(
     VerifyRun { result, stats: finished.stats, stderr: finished.stderr, denied: finished.denied }
 }
 
-fn accept(report: verify::Report, limits: &Limits, redactor: &Redactor) -> Result<Report, CallError> {
+pub(crate) fn accept(
+    report: verify::Report,
+    limits: &Limits,
+    redactor: &Redactor,
+) -> Result<Report, CallError> {
     let size_bytes = report_bytes(&report);
     if size_bytes > limits.report_bytes {
         let message = format!("its report has {size_bytes} bytes; at most {} are taken", limits.report_bytes);

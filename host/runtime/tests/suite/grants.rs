@@ -12,9 +12,9 @@ use holdfast_runtime::{
 use serde_json::{Value, json};
 
 use crate::harness::{Setup, hostile, reach, refusal, replaced, run, subject};
-use crate::servers::{Answer, Server};
+use crate::servers::{Answer, Authority, Proxy, Server};
 
-static FACTS: LazyLock<Facts> =
+pub(crate) static FACTS: LazyLock<Facts> =
     LazyLock::new(|| etcd_snapshot::inspect(&subject(), &CheckOptions::default()).facts);
 
 /// Long enough for a busy machine, short enough for a test that would hang.
@@ -52,11 +52,11 @@ impl Reach {
     }
 }
 
-fn to(patterns: &[&str]) -> Grants {
+pub(crate) fn to(patterns: &[&str]) -> Grants {
     to_addresses(patterns, &[])
 }
 
-fn to_addresses(patterns: &[&str], addresses: &[&str]) -> Grants {
+pub(crate) fn to_addresses(patterns: &[&str], addresses: &[&str]) -> Grants {
     let allow = Allow {
         http: patterns.iter().map(|text| HttpPattern::parse(text).expect("a pattern")).collect(),
         http_addresses: addresses.iter().map(|text| AddressRange::parse(text).expect("a range")).collect(),
@@ -70,7 +70,7 @@ fn secret(name: &str, value: &str) -> Grants {
     Grants::new(allow, [(name.to_owned(), SecretText::new(value))].into())
 }
 
-fn store(name: &str) -> Grants {
+pub(crate) fn store(name: &str) -> Grants {
     Grants::new(Allow { state: [name.to_owned()].into(), ..Allow::default() }, [].into())
 }
 
@@ -292,6 +292,134 @@ async fn a_proxy_is_asked_where_there_is_one() {
         "{heads:?}"
     );
     assert_eq!(heads.len(), 2);
+}
+
+/// A folder with a file of authorities in it.
+struct Trusted {
+    folder: tempfile::TempDir,
+}
+
+impl Trusted {
+    fn in_file(authority: &Authority) -> Trusted {
+        let trusted = Trusted { folder: tempfile::tempdir().expect("a temporary folder") };
+        trusted.renew(authority);
+        trusted
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("ca.crt")
+    }
+
+    fn renew(&self, authority: &Authority) {
+        std::fs::write(self.file(), authority.pem()).expect("written");
+    }
+
+    fn options(&self) -> HttpOptions {
+        HttpOptions { ca: Some(self.file()), ..HttpOptions::default() }
+    }
+}
+
+fn over_tls(server: &Server) -> (Value, Grants) {
+    let authority = format!("localhost:{}", server.address.port());
+    let granted = to_addresses(&[&format!("https://{authority}")], &["127.0.0.0/8"]);
+    (json!({ "do": "request", "scheme": "https", "authority": authority, "path": "/a" }), granted)
+}
+
+const REFUSED_CERTIFICATE: &str = "http: ErrorCode::TlsCertificateError";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_goes_to_who_has_a_certificate_of_a_trusted_authority() {
+    let (own, other) = (Authority::new(), Authority::new());
+    let server = Server::with_tls(Answer::ok(), own.issue(&["localhost", "127.0.0.1"])).await;
+    let (config, granted) = over_tls(&server);
+    let trusted = Trusted::in_file(&own);
+    let reach = reaching(Setup::new().http(trusted.options())).await;
+    let run = reach.call(config.clone(), &granted).await;
+    assert_eq!(run.result.expect("an answer").summary, "200 5");
+    assert_eq!((run.stats.http_requests, run.stats.http_received_bytes, run.stats.denied), (1, 5, 0));
+    let head = server.heads().remove(0).to_lowercase();
+    assert!(head.starts_with("get /a http/1.1\r\n") && head.contains("host: localhost:"), "{head}");
+
+    // By its address, which the certificate names too.
+    let authority = server.authority();
+    let by_address = json!({ "do": "request", "scheme": "https", "authority": authority });
+    let to_address = to(&[&format!("https://{authority}")]);
+    assert_eq!(reach.ask(by_address.clone(), &to_address).await, "200 5");
+
+    // The file is read at each connection: another authority counts from now on, and the first no more.
+    trusted.renew(&other);
+    assert_eq!(reach.ask(config.clone(), &granted).await, REFUSED_CERTIFICATE);
+    trusted.renew(&own);
+    assert_eq!(reach.ask(config.clone(), &granted).await, "200 5");
+    std::fs::remove_file(trusted.file()).expect("removed");
+    assert_eq!(reach.ask(config.clone(), &granted).await, "http: ErrorCode::ConfigurationError");
+
+    // The system's authorities alone.
+    let reach = reaching(Setup::new()).await;
+    assert_eq!(reach.ask(config, &granted).await, REFUSED_CERTIFICATE);
+    assert_eq!(server.heads().len(), 3, "nothing was asked of a server that is not trusted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_for_another_name_or_of_another_time_is_refused() {
+    let authority = Authority::new();
+    let trusted = Trusted::in_file(&authority);
+    let reach = reaching(Setup::new().http(trusted.options())).await;
+    for certificate in [authority.issue(&["elsewhere.example"]), authority.issue_until(&["localhost"], 2024)]
+    {
+        let server = Server::with_tls(Answer::ok(), certificate).await;
+        let (config, granted) = over_tls(&server);
+        assert_eq!(reach.ask(config, &granted).await, REFUSED_CERTIFICATE);
+        assert!(server.heads().is_empty());
+    }
+    // And one that speaks no TLS at all.
+    let server = Server::start(Answer::ok()).await;
+    let (config, granted) = over_tls(&server);
+    let limits = Limits { timeout: Duration::from_secs(2), ..Limits::default() };
+    let setup = Setup::new().http(trusted.options());
+    let setup = setup.options("reach", PluginOptions { limits, ..PluginOptions::default() });
+    let run = reaching(setup).await.call(config, &granted).await;
+    assert!(
+        run.result.is_err() && server.heads().is_empty(),
+        "nothing is said in the clear: {:?}",
+        run.stats
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_goes_through_a_proxy_unread() {
+    let (own, other) = (Authority::new(), Authority::new());
+    // A name that nobody here can resolve: that is the proxy's business.
+    let server = Server::with_tls(Answer::ok(), own.issue(&["cmdb.internal.example"])).await;
+    let proxy = Proxy::start(server.address).await;
+    let granted = to(&["https://cmdb.internal.example"]);
+    let config = json!({ "do": "request", "scheme": "https", "authority": "cmdb.internal.example", "path": "/secret" });
+    let through = |trusted: &Trusted| HttpOptions {
+        proxy: Some(HttpProxy::parse(&format!("http://{}", proxy.address)).expect("a proxy")),
+        ..trusted.options()
+    };
+    let trusted = Trusted::in_file(&own);
+    let reach = reaching(Setup::new().http(through(&trusted))).await;
+    assert_eq!(reach.ask(config.clone(), &granted).await, "200 5");
+    assert_eq!(
+        proxy.heads(),
+        ["CONNECT cmdb.internal.example:443 HTTP/1.1\r\nHost: cmdb.internal.example:443\r\n\r\n"]
+    );
+    assert!(server.heads()[0].starts_with("GET /secret HTTP/1.1\r\n"));
+
+    // Who sits behind the proxy must be the one all the same.
+    let distrusted = Trusted::in_file(&other);
+    let reach = reaching(Setup::new().http(through(&distrusted))).await;
+    assert_eq!(reach.ask(config, &granted).await, REFUSED_CERTIFICATE);
+    assert_eq!(server.heads().len(), 1);
+
+    // A host that is reached without the proxy is reached without it.
+    let direct = Server::with_tls(Answer::ok(), own.issue(&["localhost"])).await;
+    let options = HttpOptions { no_proxy: vec!["localhost".into()], ..through(&trusted) };
+    let reach = reaching(Setup::new().http(options)).await;
+    let (config, granted) = over_tls(&direct);
+    assert_eq!(reach.ask(config, &granted).await, "200 5");
+    assert_eq!(proxy.heads().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 /// The guests, built once per run of the tests. The first is built against `holdfast:host@0.1.0`, the second against 0.1.1.
 static HOSTILE: LazyLock<Vec<u8>> = LazyLock::new(|| built("hostile"));
 static REACH: LazyLock<Vec<u8>> = LazyLock::new(|| built("reach"));
+/// A notifier.
+static ROGUE: LazyLock<Vec<u8>> = LazyLock::new(|| built("rogue"));
 
 fn built(name: &str) -> Vec<u8> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
@@ -53,6 +55,11 @@ pub(crate) fn hostile() -> Vec<u8> {
 /// The guest that reaches for what may be granted.
 pub(crate) fn reach() -> Vec<u8> {
     REACH.clone()
+}
+
+/// The notifier.
+pub(crate) fn rogue() -> Vec<u8> {
+    ROGUE.clone()
 }
 
 /// The guest with some of its bytes replaced by as many others.
@@ -164,6 +171,7 @@ impl Setup {
             plugins: self.plugins.clone(),
             http: self.http.clone(),
             state_directory: Some(self.root.path().join("state")),
+            ..HostOptions::default()
         })
         .expect("the host starts")
     }
@@ -215,4 +223,12 @@ pub(crate) fn refusal(report: &ScanReport) -> String {
         ] => rejection.reason.clone(),
         other => panic!("one refusal was expected: {other:?}"),
     }
+}
+
+/// Bytes of this process that lie in memory.
+pub(crate) fn resident_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is told");
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kibibytes << 10
 }

@@ -2,8 +2,11 @@
 
 mod calls;
 mod figures;
+mod frozen;
 mod grants;
 mod harness;
+mod hostile;
 mod loading;
+mod notifiers;
 mod reload;
 mod servers;

@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use crate::harness::{Setup, hostile, newer, patched, run};
 
 /// A host that follows its folder until dropped.
-struct Following {
-    host: Arc<PluginHost>,
+pub(crate) struct Following {
+    pub(crate) host: Arc<PluginHost>,
     cancel: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Following {
-    async fn start(setup: &Setup) -> Following {
+    pub(crate) async fn start(setup: &Setup) -> Following {
         let host = Arc::new(setup.loaded().await);
         let cancel = CancellationToken::new();
         let task = tokio::spawn({
@@ -33,7 +33,7 @@ impl Following {
     }
 
     /// Waits until the registry is as wanted.
-    async fn until(&self, what: &str, wanted: impl Fn(&Registry) -> bool) -> Duration {
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Registry) -> bool) -> Duration {
         let started = Instant::now();
         let mut changes = self.host.changes();
         let waited = async {
@@ -45,7 +45,7 @@ impl Following {
         started.elapsed()
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.cancel.cancel();
         tokio::time::timeout(Duration::from_mins(5), self.task).await.expect("it stops").expect("no panic");
     }

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use holdfast_runtime::{CallStats, Plugin};
+use holdfast_runtime::{CallStats, Kind, Plugin};
 use serde::Serialize;
 
 use super::super::Context;
-use super::super::failure::Failure;
+use super::super::failure::{Failure, FailureExt as _};
 use super::run::milliseconds;
 use super::settings::{self, Case, SettingsArgs};
 use super::subject::{Subject, SubjectArgs};
@@ -94,6 +94,12 @@ async fn measure(args: &Args, config: Option<&Config>, subject: &Subject) -> Res
     let compiled = load().await?;
     let cached = load().await?;
     let plugin = &cached.plugin;
+    if plugin.kind() != Kind::Verifier {
+        let what =
+            format!("`{}` is a {}: its time is that of what it works with", plugin.name(), plugin.kind());
+        return Err(anyhow!("{what}"))
+            .hint("only verifiers are measured; `holdfast plugin run` tells what a call took");
+    }
     let case = settings::cases(&args.settings, plugin.name(), config)?.swap_remove(0);
 
     let (mut calls, mut processor) = (Vec::new(), Vec::new());
@@ -129,7 +135,7 @@ async fn measure(args: &Args, config: Option<&Config>, subject: &Subject) -> Res
 
 /// A call must give a report: an error's time says nothing.
 async fn call(plugin: &Plugin, subject: &Subject, case: &Case) -> Result<CallStats> {
-    let run = subject.judge(plugin, subject.context(), &case.config, &case.grants).await;
+    let run = subject.judge(plugin, subject.context(), &case.config, &case.grants).await?;
     match run.result {
         Ok(_) => Ok(run.stats),
         Err(error) => {

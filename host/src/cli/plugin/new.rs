@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::super::Context;
 use super::super::failure::FailureExt as _;
+use templates::Template;
 
 /// Where the SDK finds the contract: beside it in this repository, within it in a project.
 const WIT_IN_REPOSITORY: &str = "\"../../wit/";
@@ -18,14 +19,15 @@ const WIT_IN_PROJECT: &str = "\"wit/";
 
 /// Begin a plugin of your own
 ///
-/// Makes a folder with a project that builds with its language's ordinary commands: a verifier that counts keys, its test, a sample
+/// Makes a folder with a project that builds with its language's ordinary commands: a small plugin of the kind, its test, a sample
 /// config, and a README that leads into the agent. What it needs of Holdfast, the contract and for Rust the SDK, is in the project,
 /// as it fits this very version.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   holdfast plugin new service-accounts
-  holdfast plugin new enough-secrets --lang python --summary 'Checks that enough Secrets are there'")]
+  holdfast plugin new enough-secrets --lang python --summary 'Checks that enough Secrets are there'
+  holdfast plugin new pager --kind notifier --lang go")]
 pub struct Args {
     /// The plugin's name, and the folder's: lower case, digits and dashes
     pub name: String,
@@ -36,19 +38,48 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t)]
     pub lang: Language,
     /// One sentence on what it does
-    #[arg(long, value_name = "TEXT", default_value = "Checks that enough keys are there")]
-    pub summary: String,
+    #[arg(long, value_name = "TEXT")]
+    pub summary: Option<String>,
     /// Where the folder is made
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub directory: PathBuf,
 }
 
 /// What a plugin is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Judges a snapshot.
     #[default]
     Verifier,
+    /// Works with an etcd that was restored from a backup.
+    Script,
+    /// Tells someone what happened.
+    Notifier,
+    /// Keeps backups.
+    Store,
+}
+
+impl Kind {
+    /// As it is written on the command line and called in the contract.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Verifier => "verifier",
+            Kind::Script => "script",
+            Kind::Notifier => "notifier",
+            Kind::Store => "store",
+        }
+    }
+
+    /// What a plugin does of which nothing else was said.
+    fn summary(self) -> &'static str {
+        match self {
+            Kind::Verifier => "Checks that enough keys are there",
+            Kind::Script => "Checks that the restored etcd can be written to",
+            Kind::Notifier => "Posts events to a URL",
+            Kind::Store => "Keeps backups on a server",
+        }
+    }
 }
 
 /// What a plugin is written in.
@@ -62,11 +93,29 @@ pub enum Language {
     Js,
     /// Needs Python 3.10 or later.
     Python,
+    /// Needs Go 1.25 or later.
+    Go,
+    /// Needs clang and the C library for WebAssembly.
+    C,
+}
+
+impl Language {
+    /// As it is written on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Language::Rust => "rust",
+            Language::Js => "js",
+            Language::Python => "python",
+            Language::Go => "go",
+            Language::C => "c",
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct Made {
     directory: String,
+    kind: Kind,
     language: Language,
     files: Vec<String>,
 }
@@ -79,8 +128,14 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         return Err(anyhow!("`{}` is no plugin's name", args.name))
             .hint("a name is lower case, digits and dashes: `service-accounts`");
     }
-    // It becomes a string in three languages.
-    if args.summary.contains(['"', '\\', '\'', '{', '}']) || args.summary.chars().any(char::is_control) {
+    let offer = offer(args.kind, args.lang).map_err(|lacking| anyhow!("{lacking}"));
+    let offer = offer.hint(format!("`--lang` can be {}; the contract is in `wit/`", spoken(args.kind)))?;
+    // It becomes a string in five languages.
+    let summary = args.summary.as_deref().unwrap_or_else(|| args.kind.summary());
+    if summary.contains(['"', '\\', '\'', '{', '}'])
+        || summary.contains("*/")
+        || summary.chars().any(char::is_control)
+    {
         return Err(anyhow!("the summary has a character that would need escaping"))
             .hint("write one plain sentence; the files can be changed afterwards");
     }
@@ -88,7 +143,7 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     std::fs::create_dir(&folder)
         .with_context(|| format!("`{}` cannot be made", folder.display()))
         .hint("name another plugin, or another place with `--directory DIR`")?;
-    let files = files(args);
+    let files = files(&args.name, args.kind, args.lang, offer, summary);
     for (place, text) in &files {
         let path = folder.join(place);
         path.parent()
@@ -98,6 +153,7 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     let made = Made {
         directory: folder.display().to_string(),
+        kind: args.kind,
         language: args.lang,
         files: files.into_iter().map(|(place, _)| place).collect(),
     };
@@ -108,36 +164,102 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The templates of a kind in a language, or why there are none.
+fn offer(kind: Kind, lang: Language) -> Result<&'static [&'static [Template]], String> {
+    Ok(match (kind, lang) {
+        (Kind::Verifier, Language::Rust) => templates::RUST_VERIFIER,
+        (Kind::Verifier, Language::Js) => templates::JS_VERIFIER,
+        (Kind::Verifier, Language::Python) => templates::PYTHON_VERIFIER,
+        (Kind::Verifier, Language::Go) => templates::GO_VERIFIER,
+        (Kind::Verifier, Language::C) => templates::C_VERIFIER,
+        (Kind::Script, Language::Rust) => templates::RUST_SCRIPT,
+        (Kind::Notifier, Language::Rust) => templates::RUST_NOTIFIER,
+        (Kind::Store, Language::Rust) => templates::RUST_STORE,
+        (Kind::Notifier, Language::Js) => templates::JS_NOTIFIER,
+        (Kind::Notifier, Language::Python) => templates::PYTHON_NOTIFIER,
+        (Kind::Notifier, Language::Go) => templates::GO_NOTIFIER,
+        (Kind::Notifier, Language::C) => templates::C_NOTIFIER,
+        (Kind::Script, Language::Js) => templates::JS_SCRIPT,
+        (Kind::Script, Language::Python) => templates::PYTHON_SCRIPT,
+        (Kind::Script | Kind::Store, _) => {
+            return Err(format!("there is no project for a {} in {} yet", kind.name(), lang.name()));
+        }
+    })
+}
+
+/// The languages that there is a project of this kind in.
+fn spoken(kind: Kind) -> String {
+    let spoken = Language::value_variants().iter().filter(|lang| offer(kind, **lang).is_ok());
+    let names: Vec<String> = spoken.map(|lang| format!("`{}`", lang.name())).collect();
+    names.join(", ")
+}
+
+/// What the engine of JavaScript is built without: a component imports nothing that its kind does not need.
+fn js_without(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Notifier | Kind::Store => "['random', 'stdio', 'clocks', 'fetch-event']",
+        Kind::Verifier | Kind::Script => "['random', 'stdio', 'clocks', 'http', 'fetch-event']",
+    }
+}
+
 /// The files of the project, by their place in it.
-fn files(args: &Args) -> Vec<(String, String)> {
-    let own = match args.lang {
-        Language::Rust => templates::RUST,
-        Language::Js => templates::JS,
-        Language::Python => templates::PYTHON,
-    };
+fn files(
+    name: &str,
+    kind: Kind,
+    lang: Language,
+    own: &[&'static [Template]],
+    summary: &str,
+) -> Vec<(String, String)> {
+    let agent = format!("\"example.com/{name}/agent/");
     let filled = |text: &str| {
-        text.replace("{{name}}", &args.name)
-            .replace("{{crate}}", &args.name.replace('-', "_"))
-            .replace("{{summary}}", args.summary.trim_end_matches('.'))
+        text.replace("{{name}}", name)
+            .replace("{{crate}}", &name.replace('-', "_"))
+            .replace("{{summary}}", summary.trim_end_matches('.'))
             .replace("{{sdk_version}}", env!("CARGO_PKG_VERSION"))
+            .replace("{{kind}}", kind.name())
+            .replace("{{disabled}}", js_without(kind))
+            // Where the generated bindings of Go believe themselves to be.
+            .replace("\"wit_component/", &agent)
     };
+    let place = |place: &str| if place == "gitignore" { ".gitignore".to_owned() } else { place.to_owned() };
     let mut files: Vec<(String, String)> =
-        own.iter().map(|(place, text)| ((*place).to_owned(), filled(text))).collect();
-    if args.lang == Language::Rust {
+        own.iter().copied().flatten().map(|(at, text)| (place(at), filled(text))).collect();
+    if lang == Language::Rust {
         files.extend(
             templates::SDK
                 .iter()
                 .map(|(place, text)| ((*place).to_owned(), text.replace(WIT_IN_REPOSITORY, WIT_IN_PROJECT))),
         );
+        files
+            .extend(templates::SDK_WIT.iter().map(|(place, text)| ((*place).to_owned(), (*text).to_owned())));
+    } else {
+        files.extend(contract(kind, own));
     }
-    for (package, text) in templates::WIT {
-        let place = match args.lang {
-            Language::Rust => format!("sdk/wit/{package}-0.1.0/{package}.wit"),
-            // Tools of other languages want the world's package on top and the others beneath.
-            _ if package == "verifier" => "wit/verifier.wit".to_owned(),
-            _ => format!("wit/deps/{package}/{package}.wit"),
-        };
-        files.push((place, text.to_owned()));
+    files
+}
+
+/// The contract, as tools of languages other than Rust want it: the world's package on top, and what it uses beneath.
+fn contract(kind: Kind, own: &[&'static [Template]]) -> Vec<(String, String)> {
+    let packages = match kind {
+        Kind::Notifier => templates::NOTIFIER_WIT,
+        Kind::Script => templates::SCRIPT_WIT,
+        Kind::Verifier | Kind::Store => templates::VERIFIER_WIT,
+    };
+    // A project that has a world of its own uses the kind's.
+    let joins = own.contains(&templates::WASI_HTTP);
+    let place = |package: &str| {
+        if package == kind.name() && !joins {
+            format!("wit/{package}.wit")
+        } else {
+            format!("wit/deps/{package}/{package}.wit")
+        }
+    };
+    let mut files: Vec<(String, String)> =
+        packages.iter().map(|(package, text)| (place(package), (*text).to_owned())).collect();
+    if joins {
+        files.extend(templates::WASI_HTTP_WIT.iter().map(|(file, text)| {
+            (format!("wit/deps/{}/{file}", file.trim_end_matches(".wit")), (*text).to_owned())
+        }));
     }
     files
 }
@@ -148,20 +270,63 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_fill_in() {
-        for lang in [Language::Rust, Language::Js, Language::Python] {
-            let args = Args {
-                name: "service-accounts".to_owned(),
-                kind: Kind::Verifier,
-                lang,
-                summary: "Checks service accounts".to_owned(),
-                directory: ".".into(),
-            };
-            let files = files(&args);
-            for (place, text) in files.iter().filter(|(place, _)| !place.starts_with("sdk/src")) {
-                assert!(!text.contains("{{"), "{lang:?}: {place}");
+        for kind in Kind::value_variants() {
+            for lang in Language::value_variants() {
+                let Ok(own) = offer(*kind, *lang) else { continue };
+                let files = files("service-accounts", *kind, *lang, own, "Checks service accounts");
+                for (place, text) in &files {
+                    for left in ["name", "crate", "summary", "sdk_version", "kind", "disabled"] {
+                        assert!(
+                            !text.contains(&format!("{{{{{left}}}}}")),
+                            "{kind:?} in {lang:?}: {place}: {left}"
+                        );
+                    }
+                    assert!(!text.contains("wit_component/"), "{kind:?} in {lang:?}: {place}");
+                }
+                for needed in ["README.md", "config.toml", ".gitignore"] {
+                    assert!(files.iter().any(|(place, _)| place == needed), "{kind:?} in {lang:?}: {needed}");
+                }
+                assert!(
+                    files.iter().all(|(_, text)| !text.contains(WIT_IN_REPOSITORY)),
+                    "{kind:?} in {lang:?}"
+                );
+                let mut places: Vec<&String> = files.iter().map(|(place, _)| place).collect();
+                places.sort();
+                places.dedup();
+                assert_eq!(places.len(), files.len(), "{kind:?} in {lang:?}: two files in one place");
             }
-            assert!(files.iter().any(|(place, _)| place == "README.md"));
-            assert!(files.iter().all(|(_, text)| !text.contains(WIT_IN_REPOSITORY)), "{lang:?}");
+        }
+    }
+
+    /// The page for authors has one list of kinds and languages, and it is true.
+    #[test]
+    fn the_page_for_authors_says_what_there_is() {
+        let page = include_str!("../../../../plugins/README.md");
+        let table: Vec<Vec<&str>> = page
+            .lines()
+            .skip_while(|line| !line.starts_with("| `--kind` |"))
+            .take_while(|line| line.starts_with('|'))
+            .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect())
+            .collect();
+        for kind in Kind::value_variants() {
+            let row = table.iter().find(|row| row[0] == kind.name()).expect("a row for each kind");
+            for lang in Language::value_variants() {
+                let column = table[0]
+                    .iter()
+                    .position(|cell| *cell == lang.name())
+                    .expect("a column for each language");
+                assert_eq!(row[column] == "yes", offer(*kind, *lang).is_ok(), "{kind:?} in {lang:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_there_is_no_project_for_is_said_with_what_there_is() {
+        for kind in Kind::value_variants() {
+            for lang in Language::value_variants() {
+                let said = spoken(*kind).contains(&format!("`{}`", lang.name()));
+                assert_eq!(offer(*kind, *lang).is_ok(), said, "{kind:?} in {lang:?}");
+            }
         }
     }
 }

@@ -1,5 +1,10 @@
-//! `holdfast plugin run`: let a plugin judge a snapshot, exactly as the agent would.
+//! `holdfast plugin run`: let a plugin do its work, exactly as the agent would.
 
+mod listener;
+mod notifier;
+mod store;
+
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use etcd_snapshot::Outcome;
-use holdfast_runtime::{CallError, CallStats, Denial, Plugin, PluginHost, Ready, Report, VerifyRun};
+use holdfast_runtime::{CallError, CallStats, Denial, Kind, Plugin, PluginHost, Ready, Report, VerifyRun};
 use serde::Serialize;
 
 use super::super::failure::FailureExt as _;
@@ -21,19 +26,27 @@ use crate::units::{format_duration, format_size};
 /// How often `--watch` looks at the files. Fast enough to feel at once; builds replace a file in steps.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Let a plugin judge a snapshot, exactly as the agent would
+/// Let a plugin do its work, exactly as the agent would
 ///
-/// The same sandbox, limits and checks of the config; then the report, and what the call used: time, memory, rows, host calls. What
+/// A verifier judges a snapshot file. A script is given an etcd that is restored from it and thrown away; its program is that of `[boot]` in the
+/// configuration, or the one on PATH. A notifier is given sample events; with `--listen` there is an HTTP server on this machine that shows what
+/// arrives. A store keeps objects in the place that its config names, and is looked at for every promise that Holdfast's own stores
+/// keep; it removes them again.
+///
+/// The same sandbox, limits and checks of the config; then what it answered, and what the call used: time, memory, rows, host calls. What
 /// the plugin logs and writes to standard error is shown as it comes. Limits are those of `[plugin.NAME]` in the configuration, where
 /// there is one.
 ///
-/// Exits 0 when it passed, 1 when it failed or is inconclusive, 2 when there is no report: an error, a trap, a limit.
+/// Exits 0 when it passed, or delivered everything, 1 when it failed, is inconclusive or did not deliver, 2 when there is no answer: an
+/// error, a trap, a limit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   holdfast plugin run required-keys.wasm --snapshot snapshot.db --plugin-config rules.toml
   holdfast plugin run target/wasm32-wasip2/release/mine.wasm --snapshot snapshot.db --watch
-  holdfast plugin run mine.wasm --snapshot snapshot.db --config holdfast.toml --output json | jq '.runs[].used'")]
+  holdfast plugin run mine.wasm --snapshot snapshot.db --config holdfast.toml --output json | jq '.runs[].used'
+  holdfast plugin run webhook.wasm --plugin-config config.toml --listen 127.0.0.1:8080 --allow 'http = [\"http://127.0.0.1:8080\"]'
+  holdfast plugin run webdav.wasm --plugin-config nas.toml --allow 'http = [\"https://nas.example.org\"]'")]
 pub struct Args {
     /// The component, `NAME.wasm`
     pub file: PathBuf,
@@ -44,6 +57,15 @@ pub struct Args {
     /// An older snapshot: the plugin judges it first, and is told what it wanted to remember of it, as if that backup had been proved
     #[arg(long, value_name = "FILE")]
     pub previous: Option<PathBuf>,
+    /// For a notifier: the kinds of events, in this order; a failed backup and its end otherwise. May be repeated
+    #[arg(long, value_name = "KIND")]
+    pub event: Vec<String>,
+    /// For a notifier: listen there for HTTP, answer each request, and show what arrives
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// The status that the listener answers with
+    #[arg(long, value_name = "STATUS", default_value_t = 200, requires = "listen")]
+    pub answer: u16,
     /// Run again each time that the component or its config is saved, until stopped
     #[arg(long, short)]
     pub watch: bool,
@@ -119,22 +141,37 @@ pub(super) fn milliseconds(duration: Duration) -> f64 {
 pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let config = context.config_if_any()?;
     let host = super::host_for(config.as_ref(), super::user_cache())?;
+    match super::examine(&host, &args.file).await?.kind {
+        Some(Kind::Notifier) => return notifier::run(args, config.as_ref(), &host, context).await,
+        Some(Kind::Store) => return store::run(args, config.as_ref(), &host, context).await,
+        _ => {}
+    }
     let subject = Subject::open(&args.subject, config.as_ref(), context).await?;
     let previous = match &args.previous {
         Some(file) => {
-            let given = SubjectArgs { snapshot: file.clone(), identity: args.subject.identity.clone() };
+            let given = SubjectArgs { snapshot: Some(file.clone()), identity: args.subject.identity.clone() };
             Some(Subject::open(&given, config.as_ref(), context).await?)
         }
         None => None,
     };
     let subjects = Subjects { subject, previous };
+    again_and_again(args, context, async || once(args, config.as_ref(), &host, &subjects, context).await)
+        .await
+}
+
+/// Runs once, or with `--watch` again each time that something is saved.
+async fn again_and_again(
+    args: &Args,
+    context: &Context,
+    once: impl AsyncFn() -> Result<ExitCode>,
+) -> Result<ExitCode> {
     if !args.watch {
-        return once(args, config.as_ref(), &host, &subjects, context).await;
+        return once().await;
     }
     let stop = agent::stop_on_signals()?;
     while !stop.is_cancelled() {
         let seen = saved(args);
-        if let Err(error) = once(args, config.as_ref(), &host, &subjects, context).await {
+        if let Err(error) = once().await {
             super::super::failure::report(&error);
         }
         context.printer.note(format_args!("waiting for `{}` to be saved", args.file.display()));
@@ -172,7 +209,7 @@ impl Subjects {
         let Case { config, grants, .. } = case;
         let mut told = self.subject.context();
         if let Some(previous) = &self.previous {
-            let run = previous.judge(plugin, previous.context(), config, grants).await;
+            let run = previous.judge(plugin, previous.context(), config, grants).await?;
             let reported = run.result.map_err(|error| {
                 anyhow!("there is no report of the older snapshot: {} ({})", error.message, error.kind)
             })?;
@@ -183,7 +220,7 @@ impl Subjects {
             told.push(("previous-backup".to_owned(), "previous".to_owned()));
             told.push(("previous-memo".to_owned(), memo));
         }
-        Ok(self.subject.judge(plugin, told, config, grants).await)
+        self.subject.judge(plugin, told, config, grants).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! With which config and grants an author runs a plugin: those given by hand, or those of the steps that name it.
+//! With which config and grants an author runs a plugin: those given by hand, or those of the steps and notifiers that name it.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::super::failure::FailureExt as _;
 use crate::config::{Config, Granted, StepKind};
+use crate::notify::Means;
 use crate::secret::SecretSource;
 
 /// No honest config of one step is that large.
@@ -31,7 +32,7 @@ pub struct SettingsArgs {
 
 /// One config, and where it comes from.
 pub(super) struct Case {
-    /// The file, `chain.NAME.steps[0]`, or `no config`.
+    /// The file, `chain.NAME.steps[0]`, `notify.NAME`, or `no config`.
     pub(super) origin: String,
     /// As the plugin is given it.
     pub(super) config: Value,
@@ -58,6 +59,14 @@ pub(super) fn cases(args: &SettingsArgs, plugin: &str, config: Option<&Config>) 
             }
         }
     }
+    for notifier in config.map(|config| config.notifiers.values()).into_iter().flatten() {
+        let Means::Plugin { plugin: name, config, granted } = &notifier.means else { continue };
+        if name == plugin {
+            let grants = read_grants(given.as_ref().unwrap_or(granted))?;
+            let origin = format!("notify.{}", notifier.name);
+            cases.push(Case { origin, config: config.clone(), grants });
+        }
+    }
     if cases.is_empty() {
         let grants = read_grants(&given.unwrap_or_default())?;
         cases.push(Case { origin: "no config".to_owned(), config: Value::Object(Map::new()), grants });
@@ -66,7 +75,7 @@ pub(super) fn cases(args: &SettingsArgs, plugin: &str, config: Option<&Config>) 
 }
 
 /// The grants that are given by hand, if any are.
-fn granted(args: &SettingsArgs) -> Result<Option<Granted>> {
+pub(super) fn granted(args: &SettingsArgs) -> Result<Option<Granted>> {
     if args.allow.is_empty() {
         return match args.secret.first() {
             None => Ok(None),
@@ -136,7 +145,7 @@ fn grant(allow: &mut Allow, key: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-fn read(file: &Path) -> Result<Value> {
+pub(super) fn read(file: &Path) -> Result<Value> {
     let shown = file.display();
     let mut text = String::new();
     File::open(file)

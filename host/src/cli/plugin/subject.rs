@@ -3,22 +3,25 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
-use etcd_snapshot::{Facts, Outcome, SnapshotFile};
-use holdfast_runtime::{Grants, Plugin, VerifyRun};
+use anyhow::{Result, anyhow};
+use etcd_snapshot::{Inspection, Outcome, SnapshotFile};
+use holdfast_runtime::{Grants, Kind, Plugin, VerifyRun};
 
+use super::super::failure::{Failure, FailureExt as _};
 use super::super::{Context, open, verify};
+use crate::boot::{self, BootError, Throwaway};
 use crate::config::Config;
 use crate::pipeline::inspect::inspect;
+use crate::pipeline::verify::restored;
 use crate::session::Session;
 use crate::source::{self, LocalFile, Place};
 
 /// Which snapshot.
 #[derive(Debug, clap::Args)]
 pub struct SubjectArgs {
-    /// The snapshot file: one that etcd sent, or one taken out of a store
+    /// The snapshot file that a verifier judges: one that etcd sent, or one taken out of a store
     #[arg(long, short, value_name = "FILE")]
-    pub snapshot: PathBuf,
+    pub snapshot: Option<PathBuf>,
     /// A file with the age identity (secret key) that decrypts it, besides those of `decrypt.identity_files`. May be given more than once
     #[arg(long, short, value_name = "FILE")]
     pub identity: Vec<PathBuf>,
@@ -27,7 +30,9 @@ pub struct SubjectArgs {
 /// A snapshot, and what a plugin is told beside it.
 pub(super) struct Subject {
     pub(super) file: Arc<SnapshotFile>,
-    facts: Facts,
+    inspection: Inspection,
+    /// How it is restored for a script.
+    boot: boot::Options,
     context: Vec<(String, String)>,
     /// Removed with this value, when it was unpacked for it.
     _local: LocalFile,
@@ -36,23 +41,29 @@ pub(super) struct Subject {
 impl Subject {
     /// Opens and inspects the file. One that is damaged is told about, and looked at all the same.
     pub(super) async fn open(args: &SubjectArgs, config: Option<&Config>, context: &Context) -> Result<Self> {
+        let snapshot = args
+            .snapshot
+            .as_deref()
+            .ok_or_else(|| anyhow!("there is no snapshot for the verifier to judge"))
+            .hint("name one: `--snapshot FILE`; `etcdctl snapshot save FILE` makes one")?;
         let session = Session::begin(context.now);
         let identities = context.identities(config, &args.identity)?;
         let name = session.id.to_string();
         let scratch = verify::scratch(config);
-        let local = source::open_file(&args.snapshot, &identities, Place::passing(&scratch, &name)).await;
+        let local = source::open_file(snapshot, &identities, Place::passing(&scratch, &name)).await;
         let local = open::answered(local)?;
         let inspected = inspect(local.path(), local.hash(true)).await?;
         let integrity = &inspected.inspection.integrity;
         if integrity.outcome != Outcome::Passed {
-            let path = args.snapshot.display();
+            let path = snapshot.display();
             context.printer.warn(format_args!("`{path}` is not sound; see `holdfast inspect {path}`"));
         }
         let cluster = config.map_or_else(|| "test".to_owned(), |config| config.cluster.name.clone());
-        let facts = inspected.inspection.facts;
+        let boot = config.map_or_else(|| boot::Options::of(scratch.clone()), Config::boot);
         Ok(Self {
             file: inspected.file,
-            facts,
+            inspection: inspected.inspection,
+            boot,
             context: vec![
                 ("cluster".to_owned(), cluster),
                 ("time".to_owned(), session.started.to_string()),
@@ -62,19 +73,43 @@ impl Subject {
         })
     }
 
-    /// Lets a plugin judge it.
+    /// Lets a plugin judge it: a verifier the file, a script an etcd that is restored from it and thrown away.
     pub(super) async fn judge(
         &self,
         plugin: &Plugin,
         context: Vec<(String, String)>,
         config: &serde_json::Value,
         grants: &Grants,
-    ) -> VerifyRun {
-        plugin.verify_inspected(Arc::clone(&self.file), &self.facts, context, config, grants).await
+    ) -> Result<VerifyRun> {
+        if plugin.kind() != Kind::Script {
+            let (file, facts) = (Arc::clone(&self.file), &self.inspection.facts);
+            return Ok(plugin.verify_inspected(file, facts, context, config, grants).await);
+        }
+        let source = restored::source_of(&self.file, &self.inspection);
+        let throwaway = booted(Throwaway::boot(&self.boot, &source).await)?;
+        let database = booted(throwaway.database().await)?;
+        let fresh = ("fresh".to_owned(), throwaway.touch().to_string());
+        let context = context.into_iter().chain([fresh]).chain(restored::facts_of(&source)).collect();
+        let run = plugin.run_script(database, context, config, grants).await;
+        throwaway.end().await;
+        Ok(run)
     }
 
     /// What is known of the run.
     pub(super) fn context(&self) -> Vec<(String, String)> {
         self.context.clone()
     }
+}
+
+/// A script that has no etcd gives no report.
+fn booted<T>(booted: Result<T, BootError>) -> Result<T> {
+    booted.map_err(|error| {
+        let hint = error.hint();
+        Failure {
+            error: anyhow::Error::new(error).context("there is no restored etcd for the script"),
+            hint,
+            code: 2,
+        }
+        .into()
+    })
 }

@@ -96,6 +96,9 @@ async fn of_members(config: &Config, asked: &Asked<'_>, facts: &Facts, context: 
         context.printer.note(format_args!("no member was asked for its revision: {reason}"));
         Vec::new()
     };
+    if config.cluster.endpoints().is_empty() {
+        return note("the configuration names none");
+    }
     let options = match config.cluster.etcd() {
         Ok(options) => options,
         Err(error) => return note(&with_causes(&error)),

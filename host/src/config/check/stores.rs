@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::StoreConfig;
 use super::super::diagnostic::Diagnostic;
 use super::super::raw::{Fields, Spanned};
+use super::super::{PluginStoreConfig, StoreConfig};
 use super::{Check, Named, leaves_the_machine};
 use crate::retain;
 use crate::secret::SecretSource;
@@ -14,7 +14,7 @@ use crate::store::s3::{
     MIN_PART_BYTES, Options,
 };
 
-const KINDS: [&str; 2] = ["directory", "s3"];
+const KINDS: [&str; 3] = ["directory", "s3", "plugin"];
 /// S3 takes keys of 1,024 bytes; half of that is left to the paths of objects.
 const MAX_PREFIX_BYTES: usize = 400;
 /// Uploads younger than this are never dead: a backup under way must not lose its parts.
@@ -45,9 +45,12 @@ impl Check<'_> {
                 [_] => {}
                 [] if fields.has_unknown => {}
                 [] => self.tell(
-                    Diagnostic::error(format!("store `{}` has no kind", name.value))
-                        .at(span.clone())
-                        .hint(format!("write it as `[store.{0}.directory]` or `[store.{0}.s3]`", name.value)),
+                    Diagnostic::error(format!("store `{}` has no kind", name.value)).at(span.clone()).hint(
+                        format!(
+                            "write it as `[store.{0}.directory]`, `[store.{0}.s3]` or `[store.{0}.plugin]`",
+                            name.value
+                        ),
+                    ),
                 ),
                 _ => self.tell(
                     Diagnostic::error(format!("store `{}` has more than one kind", name.value))
@@ -65,6 +68,9 @@ impl Check<'_> {
             } else if let Some(s3) = fields.fields("s3") {
                 let place = place(&s3.value, "bucket");
                 self.s3(s3.value).map(|options| (StoreConfig::S3(Box::new(options)), place))
+            } else if let Some(plugin) = fields.fields("plugin") {
+                let place = place(&plugin.value, "name");
+                self.store_plugin(plugin.value).map(|plugin| (StoreConfig::Plugin(Box::new(plugin)), place))
             } else {
                 None
             };
@@ -73,6 +79,7 @@ impl Check<'_> {
                 let what = match store {
                     StoreConfig::Directory { .. } => "folder",
                     StoreConfig::S3(_) => "bucket and prefix",
+                    StoreConfig::Plugin(_) => "plugin and config",
                 };
                 self.tell(
                     Diagnostic::error(format!("stores `{other}` and `{}` are the same {what}", name.value))
@@ -94,14 +101,7 @@ impl Check<'_> {
         let lock = self.s3_lock(&mut fields);
         let tags = self.s3_tags(&mut fields);
         let part_bytes = self.s3_part_size(&mut fields);
-        let stale_after = fields.duration("stale_after")?;
-        if stale_after.value.as_secs() < MIN_STALE_SECONDS {
-            self.tell(
-                Diagnostic::error(format!("`{}.stale_after` is less than an hour", fields.path))
-                    .at(stale_after.span)
-                    .hint("an upload under way would be taken for dead"),
-            );
-        }
+        let stale_after = self.stale_after(&mut fields)?;
         let algorithm = match fields.text("checksum_algorithm")?.value.as_str() {
             "sha256" => Algorithm::Sha256,
             _ => Algorithm::Crc32c,
@@ -134,8 +134,39 @@ impl Check<'_> {
             connect_timeout: fields.duration("connect_timeout")?.value,
             request_timeout: fields.duration("request_timeout")?.value,
             stall_timeout: fields.duration("stall_timeout")?.value,
-            stale_after: stale_after.value,
+            stale_after,
         })
+    }
+
+    fn store_plugin(&mut self, mut fields: Fields) -> Option<PluginStoreConfig> {
+        let granted = fields.fields("allow").map(|allow| self.allow(allow.value));
+        let config_given = fields.gives("config");
+        let config = fields.json("config").map(|config| config.value);
+        let stale_after = self.stale_after(&mut fields);
+        Some(PluginStoreConfig {
+            plugin: fields.text("name")?.value,
+            config: match config {
+                None if config_given => return None,
+                config => config.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new())),
+            },
+            granted: granted?,
+            attempts: u32::try_from(fields.integer("attempts")?.value).ok()?,
+            request_timeout: fields.duration("request_timeout")?.value,
+            stall_timeout: fields.duration("stall_timeout")?.value,
+            stale_after: stale_after?,
+        })
+    }
+
+    fn stale_after(&mut self, fields: &mut Fields) -> Option<Duration> {
+        let stale_after = fields.duration("stale_after")?;
+        if stale_after.value.as_secs() < MIN_STALE_SECONDS {
+            self.tell(
+                Diagnostic::error(format!("`{}.stale_after` is less than an hour", fields.path))
+                    .at(stale_after.span)
+                    .hint("an upload under way would be taken for dead"),
+            );
+        }
+        Some(stale_after.value)
     }
 
     fn s3_bucket(&mut self, fields: &mut Fields) -> Option<String> {
@@ -354,6 +385,9 @@ fn same_place(one: &StoreConfig, other: &StoreConfig) -> bool {
         (StoreConfig::Directory { path: one }, StoreConfig::Directory { path: other }) => one == other,
         (StoreConfig::S3(one), StoreConfig::S3(other)) => {
             one.bucket == other.bucket && one.prefix == other.prefix && one.endpoint == other.endpoint
+        }
+        (StoreConfig::Plugin(one), StoreConfig::Plugin(other)) => {
+            one.plugin == other.plugin && one.config == other.config
         }
         _ => false,
     }

@@ -98,7 +98,11 @@ impl Bucket {
 
     pub(super) fn features(&self) -> Features {
         let object_lock = self.options.lock.is_some();
-        Features { object_lock, versioning: self.versioned.load(Ordering::Relaxed) || object_lock }
+        Features {
+            exclusive: self.writes_conditionally(),
+            object_lock,
+            versioning: self.versioned.load(Ordering::Relaxed) || object_lock,
+        }
     }
 
     /// The key of an object.

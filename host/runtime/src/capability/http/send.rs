@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use http::header::{HOST, HeaderValue, USER_AGENT};
-use http::{Request, Response, Uri};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
+use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -18,8 +18,6 @@ use crate::grants::{AddressRange, AddressRules, Host, Scheme, Target};
 
 /// Longest wait for a connection, TLS included, when the guest names none or a longer one.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Longest wait for the head of an answer, and between parts of its body. The call's own time bounds all of it.
-const ANSWER: Duration = Duration::from_secs(30);
 /// The head of an answer.
 const HEAD_BYTES: usize = 64 << 10;
 const HEADERS: usize = 100;
@@ -52,13 +50,14 @@ pub(super) async fn exchange(
     // Given up with whoever holds it: the answer's body, or this future.
     let driven = wasmtime_wasi::runtime::spawn(connection);
     let request = addressed(request, &target, proxy.is_some())?;
-    let request = request.map(|body| Sent { body, traffic: shared.traffic.clone() });
-    let patience = within(options.first_byte_timeout, ANSWER);
-    let response = tokio::time::timeout(patience, sender.send_request(request))
-        .await
-        .map_err(|_| Error::ConnectionReadTimeout)?
-        .map_err(Error::Hyper)?;
-    let patience = within(options.between_bytes_timeout, ANSWER);
+    let (head, body) = request.into_parts();
+    let (body, progress) = Sent::new(body, sends_body(&head), shared.traffic.clone());
+    let patience = within(options.first_byte_timeout, shared.patience);
+    let response = tokio::select! {
+        response = sender.send_request(Request::from_parts(head, body)) => response.map_err(Error::Hyper)?,
+        () = progress.server_stalled(patience) => return Err(Error::ConnectionReadTimeout),
+    };
+    let patience = within(options.between_bytes_timeout, shared.patience);
     let traffic = shared.traffic.clone();
     let response: Response<WasiBody> =
         response.map(|body| Received::new(body, traffic, patience).boxed_unsync());
@@ -68,6 +67,12 @@ pub(super) async fn exchange(
 
 fn within(asked: Option<Duration>, most: Duration) -> Duration {
     asked.map_or(most, |asked| asked.min(most))
+}
+
+/// Whether hyper sends a body with this request: with these methods only one whose length or coding is named.
+fn sends_body(head: &http::request::Parts) -> bool {
+    let is_named = head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
+    is_named || !matches!(head.method, Method::GET | Method::HEAD | Method::CONNECT)
 }
 
 /// The request as it goes over the wire. Only a proxy that passes it on is told the whole address.

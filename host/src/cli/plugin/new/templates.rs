@@ -3,10 +3,14 @@
 /// A file of a project: its place, and its text with `{{name}}` and the like in it.
 pub(super) type Template = (&'static str, &'static str);
 
-/// Files of `plugins/templates`.
+/// Files below a folder of `plugins/templates`, which keep their places below it, in the project or in a folder of it. A leading dot is
+/// put before `gitignore` when the project is written.
 macro_rules! templates {
-    ($($place:literal from $file:literal),* $(,)?) => {
-        &[$(($place, include_str!(concat!("../../../../../plugins/templates/", $file)))),*]
+    ($folder:literal to $place:literal: $($file:literal),* $(,)?) => {
+        &[$((concat!($place, $file), include_str!(concat!("../../../../../plugins/templates/", $folder, $file)))),*]
+    };
+    ($folder:literal: $($file:literal),* $(,)?) => {
+        templates![$folder to "": $($file),*]
     };
 }
 
@@ -17,42 +21,202 @@ macro_rules! sdk {
     };
 }
 
-pub(super) const RUST: &[Template] = templates![
-    "Cargo.toml" from "rust/Cargo.toml",
-    "src/lib.rs" from "rust/src/lib.rs",
-    "sdk/Cargo.toml" from "rust/sdk/Cargo.toml",
-    "config.toml" from "config.toml",
-    "README.md" from "rust/README.md",
-    ".gitignore" from "rust/gitignore",
+const VERIFIER_CONFIG: &[Template] =
+    &[("config.toml", include_str!("../../../../../plugins/templates/config/verifier.toml"))];
+
+pub(super) const RUST_VERIFIER: &[&[Template]] = &[
+    templates!["rust/": "Cargo.toml", "src/lib.rs", "sdk/Cargo.toml", "README.md", "gitignore"],
+    VERIFIER_CONFIG,
 ];
 
-pub(super) const JS: &[Template] = templates![
-    "package.json" from "js/package.json",
-    "build.mjs" from "js/build.mjs",
-    "src/plugin.js" from "js/src/plugin.js",
-    "src/check.js" from "js/src/check.js",
-    "test/check.test.js" from "js/test/check.test.js",
-    "config.toml" from "config.toml",
-    "README.md" from "js/README.md",
-    ".gitignore" from "js/gitignore",
+pub(super) const RUST_NOTIFIER: &[&[Template]] = &[
+    templates!["rust/": "sdk/Cargo.toml", "gitignore"],
+    templates!["rust-notifier/": "Cargo.toml", "src/lib.rs", "config.toml", "README.md"],
 ];
 
-pub(super) const PYTHON: &[Template] = templates![
-    "app.py" from "python/app.py",
-    "check.py" from "python/check.py",
-    "test_check.py" from "python/test_check.py",
-    "requirements.txt" from "python/requirements.txt",
-    "config.toml" from "config.toml",
-    "README.md" from "python/README.md",
-    ".gitignore" from "python/gitignore",
+pub(super) const RUST_STORE: &[&[Template]] = &[
+    templates!["rust/": "sdk/Cargo.toml", "gitignore"],
+    templates!["rust-store/": "Cargo.toml", "src/lib.rs", "config.toml", "README.md"],
+];
+
+pub(super) const RUST_SCRIPT: &[&[Template]] = &[
+    templates!["rust/": "Cargo.toml", "sdk/Cargo.toml", "gitignore"],
+    templates!["rust-script/": "src/lib.rs", "config.toml", "README.md"],
+];
+
+const JS: &[Template] = templates!["js/common/": "package.json", "build.mjs", "gitignore", "src/holdfast.js"];
+const JS_REPORT: &[Template] = templates!["js/report/": "src/report.js", "src/rows.js"];
+
+pub(super) const JS_VERIFIER: &[&[Template]] = &[
+    JS,
+    JS_REPORT,
+    templates![
+        "js/verifier/": "README.md", "src/check.js", "src/memory.js", "src/plugin.js", "src/snapshot.js", "test/check.test.js",
+    ],
+    VERIFIER_CONFIG,
+];
+
+const PYTHON: &[Template] = templates!["python/common/": "requirements.txt", "gitignore", "holdfast.py"];
+const PYTHON_REPORT: &[Template] = templates!["python/report/": "report.py", "rows.py"];
+
+pub(super) const PYTHON_VERIFIER: &[&[Template]] = &[
+    PYTHON,
+    PYTHON_REPORT,
+    templates!["python/verifier/": "README.md", "app.py", "check.py", "memory.py", "snapshot.py", "test_check.py"],
+    VERIFIER_CONFIG,
+];
+
+const GO: &[Template] = templates![
+    "go/common/": "go.mod", "go.sum", "gitignore", "agent/memory/memory.go", "holdfast/kubernetes.go", "holdfast/plugin.go",
+];
+const GO_REPORT: &[Template] = templates!["go/report/": "holdfast/report.go"];
+
+pub(super) const GO_VERIFIER: &[&[Template]] = &[
+    GO,
+    GO_REPORT,
+    templates![
+        "go/verifier/": "README.md",
+        "agent/export_holdfast_verifier_plugin/plugin.go",
+        "agent/export_holdfast_verifier_verify/verify.go",
+        "check/check.go",
+        "check/check_test.go",
+        "holdfast/memory.go",
+        "holdfast/snapshot.go",
+    ],
+    templates![
+        "generated/verifier/go/" to "agent/": "wit_exports.go",
+        "holdfast_host_log/empty.s",
+        "holdfast_host_log/wit_bindings.go",
+        "holdfast_snapshot_reader/empty.s",
+        "holdfast_snapshot_reader/wit_bindings.go",
+        "holdfast_verifier_plugin/empty.s",
+        "holdfast_verifier_plugin/wit_bindings.go",
+        "holdfast_verifier_verify/empty.s",
+        "holdfast_verifier_verify/wit_bindings.go",
+    ],
+    VERIFIER_CONFIG,
+];
+
+const C: &[Template] = templates!["c/common/": "gitignore", "holdfast.c", "holdfast.h"];
+const C_REPORT: &[Template] = templates!["c/report/": "holdfast_report.c", "holdfast_report.h"];
+
+pub(super) const C_VERIFIER: &[&[Template]] = &[
+    C,
+    C_REPORT,
+    templates![
+        "c/verifier/": "Makefile", "README.md", "agent.c", "check.c", "holdfast_verifier.c", "holdfast_verifier.h", "memory.c", "memory.h",
+        "test.c",
+    ],
+    templates!["generated/verifier/c/" to "bindings/": "verifier.c", "verifier.h"],
+    VERIFIER_CONFIG,
+];
+
+const NOTIFIER_CONFIG: &[Template] =
+    &[("config.toml", include_str!("../../../../../plugins/templates/config/notifier.toml"))];
+
+pub(super) const JS_NOTIFIER: &[&[Template]] = &[
+    JS,
+    templates!["js/http/": "src/http.js"],
+    templates!["js/notifier/": "README.md", "src/notify.js", "src/plugin.js", "src/testing.js", "test/notify.test.js"],
+    NOTIFIER_CONFIG,
+];
+
+pub(super) const PYTHON_NOTIFIER: &[&[Template]] = &[
+    PYTHON,
+    templates!["python/http/": "answer.py", "client.py"],
+    templates!["python/notifier/": "README.md", "app.py", "notify.py", "test_notify.py", "testing.py"],
+    WASI_HTTP,
+    NOTIFIER_CONFIG,
+];
+
+pub(super) const GO_NOTIFIER: &[&[Template]] = &[
+    GO,
+    templates!["go/http/": "agent/client/client.go", "holdfast/http.go"],
+    templates![
+        "go/notifier/": "README.md",
+        "agent/export_holdfast_notifier_notify/notify.go",
+        "agent/export_holdfast_notifier_plugin/plugin.go",
+        "holdfast/event.go",
+        "holdfast/testing.go",
+        "notify/notify.go",
+        "notify/notify_test.go",
+    ],
+    templates![
+        "generated/notifier/go/" to "agent/": "wit_exports.go",
+        "holdfast_host_log/empty.s",
+        "holdfast_host_log/wit_bindings.go",
+        "holdfast_host_secrets/empty.s",
+        "holdfast_host_secrets/wit_bindings.go",
+        "holdfast_host_state/empty.s",
+        "holdfast_host_state/wit_bindings.go",
+        "holdfast_notifier_notify/empty.s",
+        "holdfast_notifier_notify/wit_bindings.go",
+        "holdfast_notifier_plugin/empty.s",
+        "holdfast_notifier_plugin/wit_bindings.go",
+        "wasi_http_outgoing_handler/empty.s",
+        "wasi_http_outgoing_handler/wit_bindings.go",
+        "wasi_http_types/empty.s",
+        "wasi_http_types/wit_bindings.go",
+        "wasi_io_error/empty.s",
+        "wasi_io_error/wit_bindings.go",
+        "wasi_io_poll/empty.s",
+        "wasi_io_poll/wit_bindings.go",
+        "wasi_io_streams/empty.s",
+        "wasi_io_streams/wit_bindings.go",
+    ],
+    WASI_HTTP,
+    NOTIFIER_CONFIG,
+];
+
+pub(super) const C_NOTIFIER: &[&[Template]] = &[
+    C,
+    templates!["c/http/": "client.c", "holdfast_http.c", "holdfast_http.h"],
+    templates!["c/notifier/": "Makefile", "README.md", "agent.c", "holdfast_notifier.h", "notify.c", "test.c"],
+    templates!["generated/notifier/c/" to "bindings/": "plugin.c", "plugin.h"],
+    WASI_HTTP,
+    NOTIFIER_CONFIG,
+];
+
+const SCRIPT_CONFIG: &[Template] =
+    &[("config.toml", include_str!("../../../../../plugins/templates/config/script.toml"))];
+
+pub(super) const JS_SCRIPT: &[&[Template]] = &[
+    JS,
+    JS_REPORT,
+    templates![
+        "js/script/": "README.md",
+        "src/database.js",
+        "src/memory.js",
+        "src/plugin.js",
+        "src/script.js",
+        "test/script.test.js",
+    ],
+    SCRIPT_CONFIG,
+];
+
+pub(super) const PYTHON_SCRIPT: &[&[Template]] = &[
+    PYTHON,
+    PYTHON_REPORT,
+    templates!["python/script/": "README.md", "app.py", "database.py", "memory.py", "script.py", "test_script.py"],
+    SCRIPT_CONFIG,
 ];
 
 /// The crate `holdfast-plugin`, without its tests.
 pub(super) const SDK: &[Template] = sdk![
     "config.rs",
     "context.rs",
+    "database.rs",
+    "database/memory.rs",
     "error.rs",
     "guest.rs",
+    "guest/host.rs",
+    "guest/http.rs",
+    "guest/http/stream.rs",
+    "guest/notifier.rs",
+    "guest/script.rs",
+    "guest/store.rs",
+    "http.rs",
+    "http/stream.rs",
     "kubernetes.rs",
     "kubernetes/json.rs",
     "kubernetes/key.rs",
@@ -60,17 +224,51 @@ pub(super) const SDK: &[Template] = sdk![
     "lib.rs",
     "log.rs",
     "memory.rs",
+    "notifier.rs",
     "report.rs",
+    "secrets.rs",
     "snapshot.rs",
+    "state.rs",
+    "store.rs",
+    "store/double.rs",
+    "store/error.rs",
+    "testing.rs",
     "text.rs",
 ];
 
-/// The contract, package by package; the last one holds the world.
-pub(super) const WIT: [Template; 3] = [
+/// The contract as far as the SDK has bindings for it: it speaks to every kind of agent's interfaces, whatever the project is for.
+pub(super) const SDK_WIT: &[Template] = templates![
+    "../../wit/" to "sdk/wit/": "snapshot-0.1.0/snapshot.wit",
+    "host-0.1.0/host.wit",
+    "host-0.1.1/host.wit",
+    "verifier-0.1.0/verifier.wit",
+    "script-0.1.0/script.wit",
+    "notifier-0.1.0/notifier.wit",
+    "store-0.1.0/store.wit",
+];
+
+/// The contract of verifiers, package by package.
+pub(super) const VERIFIER_WIT: &[Template] = &[
     ("snapshot", include_str!("../../../../../wit/snapshot-0.1.0/snapshot.wit")),
     ("host", include_str!("../../../../../wit/host-0.1.0/host.wit")),
     ("verifier", include_str!("../../../../../wit/verifier-0.1.0/verifier.wit")),
 ];
+
+/// The contract of notifiers, package by package.
+pub(super) const NOTIFIER_WIT: &[Template] = &[
+    ("host", include_str!("../../../../../wit/host-0.1.1/host.wit")),
+    ("notifier", include_str!("../../../../../wit/notifier-0.1.0/notifier.wit")),
+];
+
+/// The contract of scripts, package by package.
+pub(super) const SCRIPT_WIT: &[Template] = &[
+    ("host", include_str!("../../../../../wit/host-0.1.0/host.wit")),
+    ("script", include_str!("../../../../../wit/script-0.1.0/script.wit")),
+];
+
+/// What a project needs of WASI for HTTP where its language does not bring it, and its own world, which joins the two.
+pub(super) const WASI_HTTP: &[Template] = templates!["wasi/" to "wit/": "plugin.wit"];
+pub(super) const WASI_HTTP_WIT: &[Template] = templates!["wasi/": "http.wit", "io.wit", "clocks.wit"];
 
 #[cfg(test)]
 mod tests {
@@ -107,8 +305,8 @@ mod tests {
         };
         let workspace = read("Cargo.toml");
         let sdk = read("plugins/sdk/Cargo.toml");
-        let project: toml::Table =
-            RUST.iter().find(|(place, _)| *place == "sdk/Cargo.toml").unwrap().1.parse().unwrap();
+        let manifest = RUST_VERIFIER.iter().copied().flatten().find(|(place, _)| *place == "sdk/Cargo.toml");
+        let project: toml::Table = manifest.unwrap().1.parse().unwrap();
         let wasm = |manifest: &toml::Table| {
             manifest["target"]["cfg(target_arch = \"wasm32\")"]["dependencies"].as_table().unwrap().clone()
         };

@@ -19,8 +19,11 @@ use super::{BUCKET, Options, Site, body, options, store};
 use crate::catalog::testing::{packed, record, sample};
 use crate::catalog::{self, BackupId, Manifest};
 use crate::pack;
-use crate::prune::prune;
+use crate::progress::Silent;
+use crate::prune::{Order, prune};
+use crate::rekey;
 use crate::retain::{Policy, Reason};
+use crate::signing::SigningKey;
 use crate::store::s3::{Lock, LockMode, S3Store};
 use crate::store::{CachedStore, Store};
 
@@ -136,7 +139,12 @@ async fn a_locked_backup_is_kept_and_it_is_said_until_when() {
     let never = CancellationToken::new();
     let locking = crate::pipeline::named("locking", Arc::new(locking));
     for dry_run in [true, false] {
-        let pruned = prune(&locking, &policy, Timestamp::now(), dry_run, &never).await;
+        let pruned = prune(
+            &locking,
+            &Order { policy: &policy, signing: None, now: Timestamp::now(), dry_run },
+            &never,
+        )
+        .await;
         assert!(pruned.is_complete() && pruned.removed.is_empty(), "{pruned:?}");
         for decision in &pruned.backups[1..] {
             let Reason::Locked { until } = &decision.reasons[0] else { panic!("{decision:?}") };
@@ -147,8 +155,71 @@ async fn a_locked_backup_is_kept_and_it_is_said_until_when() {
     }
     // Two days later.
     let unlocked = crate::pipeline::named("unlocked", Arc::new(S3Store::new(options, later)));
-    let pruned = prune(&unlocked, &policy, later(), false, &never).await;
+    let pruned =
+        prune(&unlocked, &Order { policy: &policy, signing: None, now: later(), dry_run: false }, &never)
+            .await;
     assert!(pruned.is_complete(), "{pruned:?}");
     let left = catalog::ids(unlocked.store.as_ref()).await.unwrap();
     assert_eq!(left.into_iter().map(|id| id.to_string()).collect::<Vec<_>>(), ids[2..]);
+}
+
+/// In a bucket that locks, the new form is committed beside the old, whose data stays until its lock ends: told, and readable to nobody
+/// but who could read it before. The next run has nothing to encrypt; once the lock has ended it removes the old data.
+#[tokio::test]
+async fn backups_in_a_locking_bucket_are_encrypted_anew() {
+    for mode in [LockMode::Governance, LockMode::Compliance] {
+        let Some(server) = Server::start() else { return };
+        let (keys, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let lock = Some(Lock { mode, retain_for: Duration::from_secs(4) });
+        let locking = store(Options { lock, ..options(&server.endpoint(), keys.path()) });
+        let made = locking
+            .bucket
+            .call(|client| client.create_bucket().bucket(BUCKET).object_lock_enabled_for_bucket(true).send());
+        made.await.unwrap();
+        let (signing, reader) = (SigningKey::generate(), pack::new_identity());
+        let id: BackupId = "20260101T000000Z-1".parse().unwrap();
+        let (manifest, bytes) = packed(&id.to_string(), &pack::Options::default());
+        locking.put(&manifest.stored.path, body(bytes)).await.unwrap();
+        let sealed = catalog::seal(&manifest, Some(&signing)).unwrap();
+        catalog::commit(&locking, &sealed).await.unwrap();
+
+        let options =
+            pack::Options { recipients: vec![reader.recipient.clone()], ..pack::Options::default() };
+        let identities = [reader.identity()];
+        let stores = [crate::pipeline::named("locking", Arc::new(locking))];
+        let order = rekey::Order {
+            stores: &stores,
+            pack: &options,
+            identities: &identities,
+            signing: Some(&signing),
+            scratch: scratch.path(),
+            dry_run: false,
+            clock: Timestamp::now,
+            progress: &Silent,
+        };
+        let never = CancellationToken::new();
+        let encrypt = async || rekey::rekey(&order, std::slice::from_ref(&id), &never).await.remove(0);
+        let first = encrypt().await;
+        assert_eq!(first.done, rekey::Done::Encrypted, "{mode:?}: {first:?}");
+        let told = first.error.expect("the old data is locked");
+        assert!(told.contains("the old data is still there") && told.contains("locked until"), "{told}");
+        let read = catalog::manifest(stores[0].store.as_ref(), &id).await.unwrap().unwrap();
+        assert_eq!((read.edition, &read.pack.encryption[..]), (2, "age"));
+        assert!(stores[0].store.head(&manifest.stored.path).await.unwrap().is_some());
+        let (store, silent) = (stores[0].store.as_ref(), &Silent);
+        crate::retrieve::read_through(store, &read, &identities, silent).await.unwrap();
+
+        // Nothing is encrypted twice, and the old data goes as soon as it may.
+        let mut second = encrypt().await;
+        for _ in 0..100 {
+            assert_eq!(second.done, rekey::Done::Current, "{second:?}");
+            if second.error.is_none() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            second = encrypt().await;
+        }
+        assert_eq!(second.error, None);
+        assert!(stores[0].store.head(&manifest.stored.path).await.unwrap().is_none());
+    }
 }

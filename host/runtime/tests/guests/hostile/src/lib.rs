@@ -3,6 +3,8 @@
 //! The tests also change its bytes: `VERSION`, `NAME` and `DESCRIBE` are looked for and overwritten, so that one build
 //! gives many plugins.
 
+mod forge;
+
 use std::hint::black_box;
 
 wit_bindgen::generate!({
@@ -66,6 +68,7 @@ impl Verify for Hostile {
             "error" => Err(Error { code: "config".into(), message: "cannot\nwork \x1b[31mso".into() }),
             "panic" => panic!("no such key"),
             "exit" => std::process::exit(3),
+            "exit-well" => std::process::exit(0),
             "loop" => forever(),
             "sleep" => {
                 std::thread::sleep(std::time::Duration::from_secs(3600));
@@ -167,7 +170,7 @@ impl Verify for Hostile {
                 ),
                 ..report(Outcome::Passed)
             }),
-            other => Err(Error { code: "config".into(), message: format!("do not know `{other}`") }),
+            other => forge::act(other, n, subject),
         }
     }
 }

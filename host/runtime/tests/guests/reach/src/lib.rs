@@ -26,11 +26,13 @@ use exports::holdfast::verifier::verify::{Error, Finding, Guest as Verify, Measu
 use holdfast::host0_1_0::log;
 use holdfast::host0_1_1::{secrets, state};
 use holdfast::snapshot::reader::Snapshot;
+use wasip2::clocks::monotonic_clock;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
     ErrorCode, Fields, IncomingBody, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
 };
 use wasip2::io::streams::StreamError;
+use wasip2::random::random;
 
 struct Reach;
 export!(Reach);
@@ -74,6 +76,13 @@ impl Verify for Reach {
                 Ok(value) => Ok(report(format!("{} bytes", value.len()))),
                 Err(error) => Err(Error { code: error.code, message: error.message }),
             },
+            "smuggle" => Ok(report(smuggle())),
+            "pollables" => {
+                let hour = 3_600_000_000_000;
+                let kept: Vec<_> = (0..number(&config, "n")).map(|_| monotonic_clock::subscribe_duration(hour)).collect();
+                Ok(report(kept.len().to_string()))
+            }
+            "randomness" => Ok(report(random::get_random_bytes(number(&config, "n")).len().to_string())),
             "tell" => tell(&text("how")),
             "state" => keep(&text("store"), &text("op"), &text("key"), &text("value")),
             other => Err(Error { code: "config".into(), message: format!("do not know `{other}`") }),
@@ -138,6 +147,36 @@ fn request(config: &str, authority: &str) -> Result<String, Error> {
         location.first().map(|to| format!(" location {}", String::from_utf8_lossy(to))).unwrap_or_default();
     let body = response.consume().map_err(|()| broken("no body"))?;
     Ok(format!("{} {}{location}", response.status(), receive(&body)?))
+}
+
+/// Tries to put a second request, another host or another length into one. What got in is told.
+fn smuggle() -> String {
+    let mut taken = vec![];
+    for (name, value) in [
+        ("x", "a\r\nhost: evil.example"),
+        ("x", "a\nb"),
+        ("x\r\nhost", "evil.example"),
+        ("host", "evil.example"),
+        ("connection", "upgrade"),
+        ("transfer-encoding", "chunked"),
+        ("proxy-authorization", "Basic eDp5"),
+        ("upgrade", "h2c"),
+    ] {
+        if Fields::new().append(name, value.as_bytes()).is_ok() {
+            taken.push(name.escape_debug().to_string());
+        }
+    }
+    for text in ["/ HTTP/1.1\r\nhost: evil.example\r\n\r\n", "/a b\r\n"] {
+        if OutgoingRequest::new(Fields::new()).set_path_with_query(Some(text)).is_ok() {
+            taken.push("path".to_owned());
+        }
+    }
+    for text in ["a.example\r\nx: y", "a.example/../b", "a.example:80:81", " a.example"] {
+        if OutgoingRequest::new(Fields::new()).set_authority(Some(text)).is_ok() {
+            taken.push("authority".to_owned());
+        }
+    }
+    if taken.is_empty() { "nothing was taken".to_owned() } else { format!("taken: {}", taken.join(", ")) }
 }
 
 fn send(body: &OutgoingBody, mut bytes: u64) -> bool {
