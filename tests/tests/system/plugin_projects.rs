@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use holdfast_tests::cluster::temporary_directory;
 use holdfast_tests::site::{Output, finish, holdfast};
@@ -65,6 +66,9 @@ fn target() -> PathBuf {
 
 /// Runs a document's blocks in `directory`, with the `holdfast` under test and paths of the test's own in place of the system's.
 fn follow(document: &str, directory: &Path, site: &Site) -> Output {
+    // They share a target folder, and `cargo test` goes back to what another may have replaced meanwhile.
+    static CARGO: Mutex<()> = Mutex::new(());
+    let _alone = document.contains("cargo ").then(|| CARGO.lock().unwrap_or_else(PoisonError::into_inner));
     let target = target().display().to_string();
     let script = script(document)
         .replace("/etc/holdfast/plugins", &site.path("plugins").display().to_string())
