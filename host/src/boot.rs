@@ -241,7 +241,7 @@ impl Throwaway {
         let deadline = tokio::time::Instant::from_std(began + limit);
         loop {
             if let Some(status) = self.process.ended() {
-                let (version, log) = (self.version.clone(), self.process.log());
+                let (version, log) = (self.version.clone(), self.process.last_log().await);
                 return Err(BootError::Ended { version, status, log });
             }
             let attempt = async {

@@ -104,6 +104,16 @@ impl Plugin {
         self.schema.check(config)
     }
 
+    /// A config as a guest is given it: JSON.
+    ///
+    /// # Errors
+    /// One sentence that says what does not fit.
+    pub(crate) fn config_text(&self, config: &Value) -> Result<String, String> {
+        self.check_config(config)
+            .map_err(|complaints| format!("the config does not fit: {}", complaints.join("; ")))?;
+        Ok(if config.is_null() { "{}".to_owned() } else { config.to_string() })
+    }
+
     /// Lets the plugin judge a snapshot, under its limits, in an instance of its own. `context` tells about the run
     /// (`cluster`, `backup-id`, `time`, `session`); `config` is the step's config table.
     ///
@@ -156,20 +166,14 @@ impl Plugin {
         let World::Verifier(verifier) = &self.world else {
             return VerifyRun::rejected("kind", self.is_no(Kind::Verifier));
         };
-        if let Err(complaints) = self.check_config(config) {
-            return VerifyRun::rejected(
-                "config",
-                format!("the config does not fit: {}", complaints.join("; ")),
-            );
-        }
+        let config = match self.config_text(config) {
+            Ok(config) => config,
+            Err(refusal) => return VerifyRun::rejected("config", refusal),
+        };
         if let Err(panicked) = self.index(&file).await {
             return VerifyRun::rejected("snapshot", panicked.to_string());
         }
-        let input = Input {
-            subject: Subject { file, facts: Arc::new(facts) },
-            context,
-            config: if config.is_null() { "{}".to_owned() } else { config.to_string() },
-        };
+        let input = Input { subject: Subject { file, facts: Arc::new(facts) }, context, config };
         let reach = self.reach(grants);
         verifier::verify(&self.engine, verifier, self.name(), &self.limits, reach, input).await
     }
@@ -189,11 +193,10 @@ impl Plugin {
         let World::Notifier(notifier) = &self.world else {
             return NotifyRun::rejected("kind", self.is_no(Kind::Notifier));
         };
-        if let Err(complaints) = self.check_config(config) {
-            let message = format!("the config does not fit: {}", complaints.join("; "));
-            return NotifyRun::rejected("config", message);
-        }
-        let config = if config.is_null() { "{}".to_owned() } else { config.to_string() };
+        let config = match self.config_text(config) {
+            Ok(config) => config,
+            Err(refusal) => return NotifyRun::rejected("config", refusal),
+        };
         let reach = self.reach(grants);
         notifier::notify(&self.engine, notifier, self.name(), &self.limits, reach, notice, config).await
     }
@@ -246,13 +249,10 @@ impl Plugin {
         let World::Script(script) = &self.world else {
             return VerifyRun::rejected("kind", self.is_no(Kind::Script));
         };
-        if let Err(complaints) = self.check_config(config) {
-            return VerifyRun::rejected(
-                "config",
-                format!("the config does not fit: {}", complaints.join("; ")),
-            );
-        }
-        let config = if config.is_null() { "{}".to_owned() } else { config.to_string() };
+        let config = match self.config_text(config) {
+            Ok(config) => config,
+            Err(refusal) => return VerifyRun::rejected("config", refusal),
+        };
         let input = script::Input { database, context, config };
         let reach = self.reach(grants);
         script::run(&self.engine, script, self.name(), &self.limits, reach, input).await

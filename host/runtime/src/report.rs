@@ -3,6 +3,7 @@
 use etcd_snapshot::{Outcome, Severity};
 use serde::Serialize;
 
+use crate::error::{CallError, CallErrorKind};
 use crate::grants::Redactor;
 use crate::text;
 
@@ -199,9 +200,10 @@ pub(crate) fn code(code: &str) -> String {
     if code.is_empty() { "unnamed".to_owned() } else { code.to_owned() }
 }
 
-/// A sentence of a guest's error.
-pub(crate) fn message(message: &str) -> String {
-    text::one_line(message, MESSAGE_BYTES)
+/// A guest's own word that it could not do its work, safe to show.
+pub(crate) fn own_error(own_code: String, message: String, redactor: &Redactor) -> CallError {
+    let message = text::one_line(&redactor.text(message), MESSAGE_BYTES);
+    CallError::new(CallErrorKind::Error, &code(&redactor.text(own_code)), message)
 }
 
 #[cfg(test)]

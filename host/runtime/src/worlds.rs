@@ -6,12 +6,13 @@ use crate::bindings::VerifierPre;
 use crate::bindings::notifier::NotifierPre;
 use crate::bindings::script::ScriptPre;
 use crate::bindings::store::StorePre;
-use crate::call::CallState;
+use crate::call::{self, CallState, Reach};
+use crate::capability;
 use crate::engine::Engine;
 use crate::error::CallError;
 use crate::kind::Kind;
 use crate::limits::Limits;
-use description::Description;
+use description::{Description, RawDescription};
 
 pub(crate) mod description;
 pub(crate) mod notifier;
@@ -45,12 +46,35 @@ impl World {
         label: &str,
         limits: &Limits,
     ) -> Result<Description, CallError> {
-        match self {
-            World::Verifier(verifier) => verifier::describe(engine, verifier, label, limits).await,
-            World::Script(script) => script::describe(engine, script, label, limits).await,
-            World::Notifier(notifier) => notifier::describe(engine, notifier, label, limits).await,
-            World::Store(store) => store::describe(engine, store, label, limits).await,
+        let limits = limits.for_description();
+        // Each package has types of its own for the same call and the same record.
+        macro_rules! ask {
+            ($world:expr, $interface:ident) => {{
+                let world = $world.clone();
+                let described = call::run(engine, label, &limits, Reach::default(), |store| {
+                    Box::pin(async move {
+                        let instance = world.instantiate_async(&mut *store).await?;
+                        instance.$interface().call_describe(store).await
+                    })
+                });
+                let raw = described.await.result?;
+                RawDescription {
+                    name: raw.name,
+                    version: raw.version,
+                    summary: raw.summary,
+                    config_schema: raw.config_schema,
+                    wants: raw.wants,
+                    attributes: raw.attributes,
+                }
+            }};
         }
+        let raw = match self {
+            World::Verifier(verifier) => ask!(verifier, holdfast_verifier_plugin),
+            World::Script(script) => ask!(script, holdfast_script_plugin),
+            World::Notifier(notifier) => ask!(notifier, holdfast_notifier_plugin),
+            World::Store(store) => ask!(store, holdfast_store_plugin),
+        };
+        raw.accept()
     }
 }
 
@@ -64,21 +88,29 @@ pub(crate) struct Linkers {
 
 impl Linkers {
     pub(crate) fn new(engine: &Engine) -> wasmtime::Result<Linkers> {
+        let with = |add: fn(&mut Linker<CallState>) -> wasmtime::Result<()>| {
+            let mut linker = capability::in_common(engine)?;
+            add(&mut linker).map(|()| linker)
+        };
         Ok(Linkers {
-            verifier: verifier::linker(engine)?,
-            script: script::linker(engine)?,
-            notifier: notifier::linker(engine)?,
-            store: store::linker(engine)?,
+            verifier: with(capability::snapshot::add)?,
+            script: with(capability::database::add)?,
+            notifier: capability::in_common(engine)?,
+            store: with(capability::transfer::add)?,
         })
     }
 
     /// Joins a component with what a plugin of this kind may import.
     pub(crate) fn link(&self, kind: Kind, component: &Component) -> wasmtime::Result<World> {
         match kind {
-            Kind::Verifier => verifier::link(&self.verifier, component).map(World::Verifier),
-            Kind::Script => script::link(&self.script, component).map(World::Script),
-            Kind::Notifier => notifier::link(&self.notifier, component).map(World::Notifier),
-            Kind::Store => store::link(&self.store, component).map(World::Store),
+            Kind::Verifier => {
+                VerifierPre::new(self.verifier.instantiate_pre(component)?).map(World::Verifier)
+            }
+            Kind::Script => ScriptPre::new(self.script.instantiate_pre(component)?).map(World::Script),
+            Kind::Notifier => {
+                NotifierPre::new(self.notifier.instantiate_pre(component)?).map(World::Notifier)
+            }
+            Kind::Store => StorePre::new(self.store.instantiate_pre(component)?).map(World::Store),
         }
     }
 }

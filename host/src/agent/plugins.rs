@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use holdfast_runtime::{Allow, HostOptions, Kind, Plugin, PluginHost, PluginOptions, Registry, StartError};
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::{LONGEST_UPLOAD, store_options};
@@ -131,28 +132,17 @@ fn judge_store(
     registry: &Registry,
 ) -> Vec<Diagnostic> {
     let table = format!("store.{store}.plugin");
-    let place = |key: &str| config.source.place(&format!("{table}.{key}"));
-    let plugin = match registry.plugin(&given.plugin) {
+    let place = config.source.place(&format!("{table}.name"));
+    let plugin = match loaded(registry, &given.plugin, place.as_ref()) {
         Ok(plugin) => plugin,
-        Err(error) => {
-            let hint = error.hint().unwrap_or_else(|| NOT_LOADED_HINT.to_owned());
-            return vec![Diagnostic::error(error.to_string()).at(place("name")).hint(hint)];
-        }
+        Err(told) => return vec![told],
     };
     if let Err(kind) = plugin.as_store() {
         let message = format!("store `{store}` names plugin `{}`, which is a {kind}", given.plugin);
         let hint = "a store needs a plugin that was built for `holdfast:store`";
-        return vec![Diagnostic::error(message).at(place("name")).hint(hint)];
+        return vec![Diagnostic::error(message).at(place).hint(hint)];
     }
-    let at = place("allow").or_else(|| place("name"));
-    let mut found: Vec<Diagnostic> =
-        judge_grants(&plugin, &given.granted.allow).map(|told| told.at(at.clone())).collect();
-    let complaints = plugin.check_config(&given.config).err().unwrap_or_default();
-    found.extend(complaints.iter().map(|complaint| {
-        let within = place_within(config, &format!("{table}.config"), complaint);
-        refused_config(&given.plugin, complaint).at(within.or_else(|| place("name")))
-    }));
-    found
+    judge_use(config, &plugin, &table, &given.config, &given.granted.allow, place.as_ref())
 }
 
 /// Asks a store whether it can be used, as buckets are asked.
@@ -184,29 +174,21 @@ pub(super) fn judge_steps(config: &Config, registry: &Registry) -> Vec<Diagnosti
     for chain in config.chains.values() {
         for (index, step) in chain.steps.iter().enumerate() {
             let StepKind::Plugin { name, config: given, granted } = &step.kind else { continue };
-            let place = || config.step_place(&chain.name, index);
-            match registry.plugin(name) {
-                Err(error) => {
-                    let hint = error.hint().unwrap_or_else(|| NOT_LOADED_HINT.to_owned());
-                    found.push(Diagnostic::error(error.to_string()).at(place()).maybe_hint(Some(hint)));
+            let place = config.step_place(&chain.name, index);
+            let plugin = match loaded(registry, name, place.as_ref()) {
+                Ok(plugin) => plugin,
+                Err(told) => {
+                    found.push(told);
+                    continue;
                 }
-                Ok(plugin) => {
-                    if step.fresh && plugin.kind() != Kind::Script {
-                        let message = format!("`fresh` has no effect: `{name}` is a {}", plugin.kind());
-                        let hint = "only scripts work with a restored etcd";
-                        found.push(Diagnostic::warning(message).at(place()).hint(hint));
-                    }
-                    let allow = format!("chain.{}.steps[{index}].allow", chain.name);
-                    let at = config.source.place(&allow).or_else(place);
-                    found.extend(judge_grants(&plugin, &granted.allow).map(|told| told.at(at.clone())));
-                    let complaints = plugin.check_config(given).err().unwrap_or_default();
-                    found.extend(complaints.iter().map(|complaint| {
-                        let table = format!("chain.{}.steps[{index}].config", chain.name);
-                        let within = place_within(config, &table, complaint);
-                        refused_config(name, complaint).at(within.or_else(place))
-                    }));
-                }
+            };
+            if step.fresh && plugin.kind() != Kind::Script {
+                let message = format!("`fresh` has no effect: `{name}` is a {}", plugin.kind());
+                let hint = "only scripts work with a restored etcd";
+                found.push(Diagnostic::warning(message).at(place.clone()).hint(hint));
             }
+            let table = format!("chain.{}.steps[{index}]", chain.name);
+            found.extend(judge_use(config, &plugin, &table, given, &granted.allow, place.as_ref()));
         }
     }
     found
@@ -217,30 +199,47 @@ fn judge_notifiers(config: &Config, registry: &Registry) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for notifier in config.notifiers.values() {
         let Means::Plugin { plugin: name, config: given, granted } = &notifier.means else { continue };
-        let place = |key: &str| config.source.place(&format!("notify.{}.{key}", notifier.name));
-        let plugin = match registry.plugin(name) {
-            Ok(plugin) => plugin,
-            Err(error) => {
-                let hint = error.hint().unwrap_or_else(|| NOT_LOADED_HINT.to_owned());
-                found.push(Diagnostic::error(error.to_string()).at(place("plugin")).hint(hint));
-                continue;
-            }
-        };
-        if plugin.kind() != Kind::Notifier {
-            found.push(
+        let table = format!("notify.{}", notifier.name);
+        let place = config.source.place(&format!("{table}.plugin"));
+        match loaded(registry, name, place.as_ref()) {
+            Err(told) => found.push(told),
+            Ok(plugin) if plugin.kind() != Kind::Notifier => found.push(
                 Diagnostic::error(format!("plugin `{name}` is a {}, not a notifier", plugin.kind()))
-                    .at(place("plugin"))
+                    .at(place)
                     .hint("`holdfast plugin list` tells the kind of each"),
-            );
-            continue;
+            ),
+            Ok(plugin) => {
+                found.extend(judge_use(config, &plugin, &table, given, &granted.allow, place.as_ref()));
+            }
         }
-        let at = place("allow").or_else(|| place("plugin"));
-        found.extend(judge_grants(&plugin, &granted.allow).map(|told| told.at(at.clone())));
-        found.extend(plugin.check_config(given).err().unwrap_or_default().iter().map(|complaint| {
-            let within = place_within(config, &format!("notify.{}.config", notifier.name), complaint);
-            refused_config(name, complaint).at(within.or_else(|| place("plugin")))
-        }));
     }
+    found
+}
+
+/// The plugin that is named at `place`, or what to tell of there being none.
+fn loaded(registry: &Registry, name: &str, place: Option<&Span>) -> Result<Arc<Plugin>, Diagnostic> {
+    registry.plugin(name).map_err(|error| {
+        let hint = error.hint().unwrap_or_else(|| NOT_LOADED_HINT.to_owned());
+        Diagnostic::error(error.to_string()).at(place.cloned()).hint(hint)
+    })
+}
+
+/// What a plugin says to the grants and the config that `table` gives it, in `allow` and `config`; its name stands at `place`.
+fn judge_use(
+    config: &Config,
+    plugin: &Plugin,
+    table: &str,
+    given: &Value,
+    allow: &Allow,
+    place: Option<&Span>,
+) -> Vec<Diagnostic> {
+    let at = config.source.place(&format!("{table}.allow")).or_else(|| place.cloned());
+    let mut found: Vec<Diagnostic> = judge_grants(plugin, allow).map(|told| told.at(at.clone())).collect();
+    let complaints = plugin.check_config(given).err().unwrap_or_default();
+    found.extend(complaints.iter().map(|complaint| {
+        let within = place_within(config, &format!("{table}.config"), complaint);
+        refused_config(plugin.name(), complaint).at(within.or_else(|| place.cloned()))
+    }));
     found
 }
 

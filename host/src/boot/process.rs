@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::place::{CLIENT_SOCKET, PEER_SOCKET, Place};
 use super::program::Program;
@@ -13,11 +16,15 @@ use super::{NAME, PEER_URL};
 const LOG_BYTES: usize = 16 << 10;
 /// A line of it in a message.
 const LINE_BYTES: usize = 500;
+/// How long what an ended etcd wrote last may take to arrive. A child of its own could hold the pipe for ever.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A running etcd.
 pub(super) struct Process {
     child: Mutex<Child>,
     log: Arc<Mutex<VecDeque<u8>>>,
+    /// Its other end goes with the last of the log.
+    reads: watch::Receiver<()>,
 }
 
 impl Process {
@@ -43,6 +50,7 @@ impl Process {
         }
         let mut child = command.spawn()?;
         let log: Arc<Mutex<VecDeque<u8>>> = Arc::default();
+        let (all_read, reads) = watch::channel(());
         if let Some(mut stderr) = child.stderr.take() {
             let kept = Arc::clone(&log);
             // Ends with the process, which holds the other end.
@@ -54,9 +62,10 @@ impl Process {
                     let surplus = kept.len().saturating_sub(LOG_BYTES);
                     kept.drain(..surplus);
                 }
+                drop(all_read);
             });
         }
-        Ok(Self { child: Mutex::new(child), log })
+        Ok(Self { child: Mutex::new(child), log, reads })
     }
 
     /// How it ended, if it did.
@@ -64,7 +73,15 @@ impl Process {
         self.child().try_wait().ok().flatten().map(|status| status.to_string())
     }
 
-    /// The end of its log, line by line; of lines of JSON the message and the error.
+    /// The end of the log of one that has ended.
+    pub(super) async fn last_log(&self) -> String {
+        let mut reads = self.reads.clone();
+        // Whichever comes first: what has arrived by then is what can be told.
+        let _ = tokio::time::timeout(LAST_WORDS, reads.changed()).await;
+        self.log()
+    }
+
+    /// The end of its log so far, line by line; of lines of JSON the message and the error.
     pub(super) fn log(&self) -> String {
         let bytes: Vec<u8> =
             self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();

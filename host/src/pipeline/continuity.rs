@@ -3,7 +3,7 @@
 //! A backup may be sound in itself and yet not be of what it should be: another cluster behind the same endpoints, a member
 //! that came back from an old disk, a cluster restored from an older state. Only the backup before tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use etcd_snapshot::codes::Code;
@@ -87,7 +87,9 @@ pub async fn continuity(stores: &[NamedStore], now: State<'_>) -> Continuity {
     let mut before: BTreeMap<BackupId, Vec<&NamedStore>> = BTreeMap::new();
     let mut findings = Vec::new();
     for named in stores {
-        match catalog::ids(named.store.as_ref()).await {
+        let ids = catalog::ids(named.store.as_ref()).await;
+        let gone = missing(named, &now, ids.as_ref().ok()).await;
+        match ids {
             Ok(ids) => {
                 let known = known_stores::newest_known(named).filter(|known| known < now.id);
                 let newest = ids.range(..now.id.clone()).next_back();
@@ -101,7 +103,7 @@ pub async fn continuity(stores: &[NamedStore], now: State<'_>) -> Continuity {
             }
             Err(error) => findings.push(unreadable(&named.name, &with_causes(&error))),
         }
-        findings.extend(missing(named, &now).await);
+        findings.extend(gone);
     }
     let mut previous = None;
     'found: for (id, holders) in before.iter().rev().take(TRIES) {
@@ -137,8 +139,12 @@ pub async fn continuity(stores: &[NamedStore], now: State<'_>) -> Continuity {
 }
 
 /// What somebody took away from a store. That speaks against the store, not against this backup.
-async fn missing(named: &NamedStore, now: &State<'_>) -> Option<Finding> {
-    let gaps = match inventory::gaps_before(named, now.id, now.previous).await {
+async fn missing(
+    named: &NamedStore,
+    now: &State<'_>,
+    present: Option<&BTreeSet<BackupId>>,
+) -> Option<Finding> {
+    let gaps = match inventory::gaps_before(named, now.id, now.previous, present).await {
         Ok(gaps) => gaps,
         Err(error @ CatalogError::InventoryLost { .. }) => {
             return Some(finding(&BACKUP_MISSING, error.to_string()));

@@ -39,7 +39,7 @@ pub async fn gaps(named: &NamedStore, listing: &Listing) -> Result<Vec<Gap>, Cat
 }
 
 /// The same for who looks at one backup: what the inventory lists, and what this backup names as the one before it. Of the other
-/// manifests none is read.
+/// manifests none is read. `present` are the backups that are there; without it, nothing is known to be missing.
 ///
 /// # Errors
 /// As [`gaps`].
@@ -47,12 +47,13 @@ pub async fn gaps_before(
     named: &NamedStore,
     id: &BackupId,
     previous: Option<&Link>,
+    present: Option<&BTreeSet<BackupId>>,
 ) -> Result<Vec<Gap>, CatalogError> {
     if named.guard.is_none() {
         return Ok(Vec::new());
     }
     let inventory = newest(named).await?;
-    let present = catalog::ids(named.store.as_ref()).await?;
+    let Some(present) = present.cloned() else { return Ok(Vec::new()) };
     let links = previous.map(|link| (id.clone(), link.clone())).into_iter().collect();
     Ok(Known { inventory, present, links, ..Known::default() }.gaps())
 }

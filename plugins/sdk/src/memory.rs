@@ -173,28 +173,11 @@ impl Cursor for MemoryCursor<'_> {
             if taken > 0 && bytes > max_bytes as usize {
                 break;
             }
-            append(&mut batch, row, self.columns);
+            batch.push(row, self.columns);
             taken += 1;
             self.position += 1;
         }
         Batch::new(batch)
-    }
-}
-
-fn append(batch: &mut BatchColumns, row: &KeyValue, columns: crate::snapshot::Columns) {
-    if columns.keys {
-        batch.keys.extend_from_slice(&row.key);
-        batch.key_ends.push(batch.keys.len() as u32);
-    }
-    if columns.values {
-        batch.values.extend_from_slice(&row.value);
-        batch.value_ends.push(batch.values.len() as u32);
-    }
-    if columns.revisions {
-        batch.create_revisions.push(row.create_revision);
-        batch.mod_revisions.push(row.mod_revision);
-        batch.versions.push(row.version);
-        batch.leases.push(row.lease);
     }
 }
 

@@ -214,6 +214,26 @@ pub struct BatchColumns {
     pub leases: Vec<i64>,
 }
 
+impl BatchColumns {
+    /// Adds a row, as far as it was asked for.
+    pub(crate) fn push(&mut self, row: &KeyValue, asked: Columns) {
+        if asked.keys {
+            self.keys.extend_from_slice(&row.key);
+            self.key_ends.push(self.keys.len() as u32);
+        }
+        if asked.values {
+            self.values.extend_from_slice(&row.value);
+            self.value_ends.push(self.values.len() as u32);
+        }
+        if asked.revisions {
+            self.create_revisions.push(row.create_revision);
+            self.mod_revisions.push(row.mod_revision);
+            self.versions.push(row.version);
+            self.leases.push(row.lease);
+        }
+    }
+}
+
 /// Some rows of a scan, in columns that are known to fit together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {

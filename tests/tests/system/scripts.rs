@@ -1,6 +1,7 @@
 //! Scripts and chains: restored backups that live, and what scripts may do to them, against real etcd.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use holdfast_tests::cluster::temporary_directory;
@@ -146,34 +147,39 @@ fn without_an_etcd_or_with_one_too_old_nothing_passes() {
 
 #[test]
 fn a_program_that_hangs_or_ends_is_told() {
-    use std::os::unix::fs::PermissionsExt as _;
     let (_directory, file) = data("kubernetes-t2");
     let site = Site::with_endpoints(&["http://127.0.0.1:1"]).chain("drill", &[RESTORE]);
-    let program = |body: &str| {
-        let path = site.path("fake-etcd");
-        let text = format!(
-            "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'etcd Version: 3.7.0'; exit; fi\n{body}\n"
-        );
-        std::fs::write(&path, text).expect("a script can be written");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it can be executed");
-        path
-    };
-    let ends = program("echo '{\"msg\":\"failed to recover\",\"error\":\"page 3\"}' >&2; exit 2");
+    let ends = site.path("etcd-that-ends");
+    fake_etcd(&ends, "echo '{\"msg\":\"failed to recover\",\"error\":\"page 3\"}' >&2; exit 2");
     let site = site.set("boot", "program", &format!("\"{}\"", ends.display()));
     let (record, code) = verified(&site, &file);
-    assert_eq!((code, told(&record)), (1, vec!["restore failed".to_owned()]));
+    assert_eq!((code, told(&record)), (1, vec!["restore failed".to_owned()]), "{record}");
     assert!(summary(&record, 0).contains("failed to recover: page 3"), "{record}");
     nothing_is_left(&site);
 
-    let hangs = site.path("fake-etcd");
-    let text =
-        "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'etcd Version: 3.7.0'; exit; fi\nexec sleep 600\n";
-    std::fs::write(&hangs, text).expect("a script can be written");
+    let hangs = site.path("etcd-that-hangs");
+    fake_etcd(&hangs, "exec sleep 600");
+    let site = site.set("boot", "program", &format!("\"{}\"", hangs.display()));
     let site = site.set("boot", "timeout", "\"1s\"");
     let (record, _) = verified(&site, &file);
-    assert_eq!(told(&record), ["restore inconclusive"]);
+    assert_eq!(told(&record), ["restore inconclusive"], "{record}");
     assert!(summary(&record, 0).contains("did not answer within"), "{record}");
     nothing_is_left(&site);
+}
+
+/// A program that tells an etcd's version and does something else when it is started.
+fn fake_etcd(path: &Path, body: &str) {
+    let text =
+        format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'etcd Version: 3.7.0'; exit; fi\n{body}\n");
+    // Written by another process: a file that this one has open for writing, if only in a child another test is just
+    // starting, cannot be executed.
+    let written = Command::new("sh")
+        .args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .arg(text)
+        .status()
+        .expect("sh runs");
+    assert!(written.success(), "{}: {written}", path.display());
 }
 
 #[test]

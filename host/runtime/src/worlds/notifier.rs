@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use wasmtime::component::{Component, Linker};
 
-use super::description::{Description, RawDescription};
-use crate::bindings::notifier::exports::holdfast::notifier::{notify, plugin};
+use crate::bindings::notifier::exports::holdfast::notifier::notify;
 use crate::bindings::notifier::{Notifier, NotifierPre};
 use crate::call::{self, CallState, CallStats, Finished, Reach};
-use crate::capability;
 use crate::engine::Engine;
 use crate::error::{CallError, CallErrorKind};
 use crate::grants::{Denial, Redactor};
@@ -82,46 +79,6 @@ impl NotifyRun {
     }
 }
 
-/// Everything that a notifier may import.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
-    let mut linker = Linker::new(engine.wasmtime());
-    capability::wasi::add(&mut linker)?;
-    capability::http::add(&mut linker)?;
-    capability::log::add(&mut linker)?;
-    capability::secrets::add(&mut linker)?;
-    capability::state::add(&mut linker)?;
-    Ok(linker)
-}
-
-/// Joins a component with what it imports, ahead of its calls.
-pub(crate) fn link(
-    linker: &Linker<CallState>,
-    component: &Component,
-) -> wasmtime::Result<NotifierPre<CallState>> {
-    NotifierPre::new(linker.instantiate_pre(component)?)
-}
-
-/// Asks a plugin what it is. `label` names it in logs until it has told its name.
-pub(crate) async fn describe(
-    engine: &Engine,
-    notifier: &NotifierPre<CallState>,
-    label: &str,
-    limits: &Limits,
-) -> Result<Description, CallError> {
-    let limits = limits.for_description();
-    let notifier = notifier.clone();
-    let finished: Finished<plugin::Description> =
-        call::run(engine, label, &limits, Reach::default(), |store| {
-            Box::pin(async move {
-                let instance: Notifier = notifier.instantiate_async(&mut *store).await?;
-                instance.holdfast_notifier_plugin().call_describe(store).await
-            })
-        })
-        .await;
-    let plugin::Description { name, version, summary, config_schema, wants, attributes } = finished.result?;
-    RawDescription { name, version, summary, config_schema, wants, attributes }.accept()
-}
-
 /// Lets a plugin deliver an event. `config` is JSON.
 pub(crate) async fn notify(
     engine: &Engine,
@@ -145,11 +102,10 @@ pub(crate) async fn notify(
     let (result, may_pass, retry_after) = match result {
         Ok(Ok(receipt)) => (Ok(accept(receipt, &redactor)), false, None),
         Ok(Err(error)) => {
-            let code = report::code(&redactor.text(error.code));
-            let may_pass = !matches!(code.as_str(), "config" | "refused");
             let wait = retry_after(&error.attributes);
-            let message = report::message(&redactor.text(error.message));
-            (Err(CallError::new(CallErrorKind::Error, &code, message)), may_pass, wait)
+            let error = report::own_error(error.code, error.message, &redactor);
+            let may_pass = !matches!(error.code.as_str(), "config" | "refused");
+            (Err(error), may_pass, wait)
         }
         // It may have met something that is not there the next time; the caller gives up in the end.
         Err(error) => (Err(error), true, None),

@@ -2,70 +2,18 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::{Component, Linker, Resource};
+use wasmtime::component::Resource;
 
-use super::description::{Description, RawDescription};
 use super::verifier::{self, VerifyRun};
 use crate::bindings::exports::holdfast::verifier::verify;
-use crate::bindings::script::exports::holdfast::script::{plugin, run};
+use crate::bindings::script::exports::holdfast::script::run;
 use crate::bindings::script::{Script, ScriptPre};
-use crate::call::{self, CallState, Finished, Reach};
-use crate::capability;
+use crate::call::{self, CallState, Reach};
 use crate::capability::database::Subject;
 use crate::database::Database;
 use crate::engine::Engine;
-use crate::error::{CallError, CallErrorKind};
 use crate::limits::Limits;
 use crate::report;
-
-/// Everything that a script may import.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
-    let mut linker = Linker::new(engine.wasmtime());
-    capability::wasi::add(&mut linker)?;
-    capability::http::add(&mut linker)?;
-    capability::log::add(&mut linker)?;
-    capability::secrets::add(&mut linker)?;
-    capability::state::add(&mut linker)?;
-    capability::database::add(&mut linker)?;
-    Ok(linker)
-}
-
-/// Joins a component with what it imports, ahead of its calls.
-pub(crate) fn link(
-    linker: &Linker<CallState>,
-    component: &Component,
-) -> wasmtime::Result<ScriptPre<CallState>> {
-    ScriptPre::new(linker.instantiate_pre(component)?)
-}
-
-/// Asks a plugin what it is. `label` names it in logs until it has told its name.
-pub(crate) async fn describe(
-    engine: &Engine,
-    script: &ScriptPre<CallState>,
-    label: &str,
-    limits: &Limits,
-) -> Result<Description, CallError> {
-    let limits = limits.for_description();
-    let script = script.clone();
-    let finished: Finished<plugin::Description> =
-        call::run(engine, label, &limits, Reach::default(), |store| {
-            Box::pin(async move {
-                let instance: Script = script.instantiate_async(&mut *store).await?;
-                instance.holdfast_script_plugin().call_describe(store).await
-            })
-        })
-        .await;
-    let raw = finished.result?;
-    RawDescription {
-        name: raw.name,
-        version: raw.version,
-        summary: raw.summary,
-        config_schema: raw.config_schema,
-        wants: raw.wants,
-        attributes: raw.attributes,
-    }
-    .accept()
-}
 
 /// What a script is given.
 pub(crate) struct Input {
@@ -97,11 +45,7 @@ pub(crate) async fn run(
     .await;
     let result = finished.result.and_then(|answer| match answer {
         Ok(report) => verifier::accept(in_common(report), limits, &finished.redactor),
-        Err(error) => Err(CallError::new(
-            CallErrorKind::Error,
-            &report::code(&finished.redactor.text(error.code)),
-            report::message(&finished.redactor.text(error.message)),
-        )),
+        Err(error) => Err(report::own_error(error.code, error.message, &finished.redactor)),
     });
     VerifyRun { result, stats: finished.stats, stderr: finished.stderr, denied: finished.denied }
 }

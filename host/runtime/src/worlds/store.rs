@@ -9,14 +9,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use wasmtime::Store;
-use wasmtime::component::{Component, Linker, Resource};
+use wasmtime::component::Resource;
 
-use crate::bindings::store::exports::holdfast::store::{objects, plugin};
+use crate::bindings::store::exports::holdfast::store::objects;
 use crate::bindings::store::{Store as Guest, StorePre};
-use crate::call::{self, CallState, CallStats, Finished, Reach, Work};
-use crate::capability;
+use crate::call::{self, CallState, CallStats, Finished, Work};
 use crate::capability::transfer::{Body, Got, Piece, Sink, Taken};
-use crate::engine::Engine;
 use crate::error::{CallError, CallErrorKind};
 use crate::grants::{Denial, Grants, Redactor};
 use crate::ledger::CallOutcome;
@@ -24,7 +22,6 @@ use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::report;
 use crate::text;
-use crate::worlds::description::{Description, RawDescription};
 
 /// Requests of one call: a page of a listing may need one for each object on it.
 const HTTP_REQUESTS: u64 = 100_000;
@@ -127,47 +124,6 @@ pub struct Stored {
 pub struct StorePlugin {
     plugin: Arc<Plugin>,
     world: StorePre<CallState>,
-}
-
-/// Everything that a store may import.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
-    let mut linker = Linker::new(engine.wasmtime());
-    capability::wasi::add(&mut linker)?;
-    capability::http::add(&mut linker)?;
-    capability::log::add(&mut linker)?;
-    capability::secrets::add(&mut linker)?;
-    capability::state::add(&mut linker)?;
-    capability::transfer::add(&mut linker)?;
-    Ok(linker)
-}
-
-/// Joins a component with what it imports, ahead of its calls.
-pub(crate) fn link(
-    linker: &Linker<CallState>,
-    component: &Component,
-) -> wasmtime::Result<StorePre<CallState>> {
-    StorePre::new(linker.instantiate_pre(component)?)
-}
-
-/// Asks a plugin what it is. `label` names it in logs until it has told its name.
-pub(crate) async fn describe(
-    engine: &Engine,
-    store: &StorePre<CallState>,
-    label: &str,
-    limits: &Limits,
-) -> Result<Description, CallError> {
-    let limits = limits.for_description();
-    let world = store.clone();
-    let finished: Finished<plugin::Description> =
-        call::run(engine, label, &limits, Reach::default(), |store| {
-            Box::pin(async move {
-                let instance: Guest = world.instantiate_async(&mut *store).await?;
-                instance.holdfast_store_plugin().call_describe(store).await
-            })
-        })
-        .await;
-    let plugin::Description { name, version, summary, config_schema, wants, attributes } = finished.result?;
-    RawDescription { name, version, summary, config_schema, wants, attributes }.accept()
 }
 
 impl StorePlugin {
@@ -332,40 +288,25 @@ impl StorePlugin {
         + Send
         + 'static,
     ) -> Finished<Result<T, objects::Error>> {
-        let recording = self.plugin.outside.ledger.begin(self.plugin.name(), &self.plugin.sha256);
-        let finished = self.called(how, limits, ask).await;
+        let plugin = &self.plugin;
+        let recording = plugin.outside.ledger.begin(plugin.name(), &plugin.sha256);
+        let finished = match plugin.config_text(&how.config) {
+            Err(refusal) => Finished::refused(CallError::new(CallErrorKind::Rejected, "config", refusal)),
+            Ok(config) => {
+                let given = Given { config, context: how.context.clone() };
+                let (world, reach) = (self.world.clone(), plugin.reach(&how.grants));
+                call::run(&plugin.engine, plugin.name(), &limits, reach, |store| {
+                    Box::pin(async move {
+                        let guest: Guest = world.instantiate_async(&mut *store).await?;
+                        ask(guest.holdfast_store_objects(), store, &given).await
+                    })
+                })
+                .await
+            }
+        };
         // What a store answers is told by the store's own metrics; here counts whether there was an answer.
         recording.ended(CallOutcome::of_call(&finished.result), &finished.stats);
         finished
-    }
-
-    async fn called<T>(
-        &self,
-        how: &StoreCall,
-        limits: Limits,
-        ask: impl for<'a> FnOnce(
-            &'a objects::Guest,
-            &'a mut Store<CallState>,
-            &'a Given,
-        ) -> Work<'a, Result<T, objects::Error>>
-        + Send
-        + 'static,
-    ) -> Finished<Result<T, objects::Error>> {
-        let plugin = &self.plugin;
-        if let Err(complaints) = plugin.check_config(&how.config) {
-            let message = format!("the config does not fit: {}", complaints.join("; "));
-            return Finished::refused(CallError::new(CallErrorKind::Rejected, "config", message));
-        }
-        let config = if how.config.is_null() { "{}".to_owned() } else { how.config.to_string() };
-        let given = Given { config, context: how.context.clone() };
-        let (world, reach) = (self.world.clone(), plugin.reach(&how.grants));
-        call::run(&plugin.engine, plugin.name(), &limits, reach, |store| {
-            Box::pin(async move {
-                let guest: Guest = world.instantiate_async(&mut *store).await?;
-                ask(guest.holdfast_store_objects(), store, &given).await
-            })
-        })
-        .await
     }
 }
 
@@ -410,11 +351,7 @@ fn told(error: objects::Error, redactor: &Redactor) -> StoreFailure {
     let attributes = error.attributes.into_iter();
     let attributes = attributes.map(|(name, value)| (redactor.text(name), redactor.text(value))).collect();
     StoreFailure {
-        error: CallError::new(
-            CallErrorKind::Error,
-            &report::code(&redactor.text(error.code)),
-            report::message(&redactor.text(error.message)),
-        ),
+        error: report::own_error(error.code, error.message, redactor),
         attributes: report::bounded_attributes(attributes),
     }
 }

@@ -2,19 +2,17 @@
 
 use etcd_snapshot::Outcome;
 use serde::Serialize;
-use wasmtime::component::{Component, Linker, Resource};
+use wasmtime::component::Resource;
 
-use crate::bindings::exports::holdfast::verifier::{plugin, verify};
+use crate::bindings::exports::holdfast::verifier::verify;
 use crate::bindings::{Verifier, VerifierPre};
-use crate::call::{self, CallState, CallStats, Finished, Reach};
-use crate::capability;
+use crate::call::{self, CallState, CallStats, Reach};
 use crate::capability::snapshot::Subject;
 use crate::engine::Engine;
 use crate::error::{CallError, CallErrorKind};
 use crate::grants::{Denial, Redactor};
 use crate::limits::Limits;
 use crate::report::{self, Measurement, Raw, RawFinding, Report};
-use crate::worlds::description::{Description, RawDescription};
 
 /// How one verification ended.
 #[derive(Clone, Debug, Serialize)]
@@ -39,47 +37,6 @@ impl VerifyRun {
             denied: Vec::new(),
         }
     }
-}
-
-/// Everything that a verifier may import.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
-    let mut linker = Linker::new(engine.wasmtime());
-    capability::wasi::add(&mut linker)?;
-    capability::http::add(&mut linker)?;
-    capability::log::add(&mut linker)?;
-    capability::secrets::add(&mut linker)?;
-    capability::state::add(&mut linker)?;
-    capability::snapshot::add(&mut linker)?;
-    Ok(linker)
-}
-
-/// Joins a component with what it imports, ahead of its calls.
-pub(crate) fn link(
-    linker: &Linker<CallState>,
-    component: &Component,
-) -> wasmtime::Result<VerifierPre<CallState>> {
-    VerifierPre::new(linker.instantiate_pre(component)?)
-}
-
-/// Asks a plugin what it is. `label` names it in logs until it has told its name.
-pub(crate) async fn describe(
-    engine: &Engine,
-    verifier: &VerifierPre<CallState>,
-    label: &str,
-    limits: &Limits,
-) -> Result<Description, CallError> {
-    let limits = limits.for_description();
-    let verifier = verifier.clone();
-    let finished: Finished<plugin::Description> =
-        call::run(engine, label, &limits, Reach::default(), |store| {
-            Box::pin(async move {
-                let instance: Verifier = verifier.instantiate_async(&mut *store).await?;
-                instance.holdfast_verifier_plugin().call_describe(store).await
-            })
-        })
-        .await;
-    let plugin::Description { name, version, summary, config_schema, wants, attributes } = finished.result?;
-    RawDescription { name, version, summary, config_schema, wants, attributes }.accept()
 }
 
 /// What a verifier is given.
@@ -112,11 +69,7 @@ pub(crate) async fn verify(
     .await;
     let result = finished.result.and_then(|answer| match answer {
         Ok(report) => accept(report, limits, &finished.redactor),
-        Err(error) => Err(CallError::new(
-            CallErrorKind::Error,
-            &report::code(&finished.redactor.text(error.code)),
-            report::message(&finished.redactor.text(error.message)),
-        )),
+        Err(error) => Err(report::own_error(error.code, error.message, &finished.redactor)),
     });
     VerifyRun { result, stats: finished.stats, stderr: finished.stderr, denied: finished.denied }
 }

@@ -386,7 +386,6 @@ impl KeyCursor for Rows<'_> {
     fn next_batch(&mut self, max_rows: u32, max_bytes: u32) -> Result<Batch, DatabaseError> {
         self.database.asked()?;
         let mut batch = BatchColumns::default();
-        let columns = self.query.columns;
         let (mut taken, mut bytes) = (0, 0);
         while taken < max_rows.max(1)
             && let Some(row) = self.found.get(self.position)
@@ -395,20 +394,7 @@ impl KeyCursor for Rows<'_> {
             if taken > 0 && bytes > max_bytes as usize {
                 break;
             }
-            if columns.keys {
-                batch.keys.extend_from_slice(&row.key);
-                batch.key_ends.push(batch.keys.len() as u32);
-            }
-            if columns.values {
-                batch.values.extend_from_slice(&row.value);
-                batch.value_ends.push(batch.values.len() as u32);
-            }
-            if columns.revisions {
-                batch.create_revisions.push(row.create_revision);
-                batch.mod_revisions.push(row.mod_revision);
-                batch.versions.push(row.version);
-                batch.leases.push(row.lease);
-            }
+            batch.push(row, self.query.columns);
             taken += 1;
             self.position += 1;
         }

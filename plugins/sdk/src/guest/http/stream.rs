@@ -89,7 +89,7 @@ fn begin(request: &Request, url: &Url<'_>) -> Result<(FutureIncomingResponse, Ou
     Ok((answer, body))
 }
 
-/// Writes all that comes. False: the server takes no more, or has answered.
+/// Writes all that comes. False: the server takes no more, or has answered before it had all.
 fn write<E>(
     body: &OutgoingBody,
     answer: &FutureIncomingResponse,
@@ -100,7 +100,13 @@ fn write<E>(
     loop {
         let piece = next()?;
         if piece.is_empty() {
-            return Ok(stream.blocking_flush().is_ok());
+            // Not flushed: the stream is closed for a server that has taken all that was announced, as for one that
+            // takes no more, and the answer tells the two apart.
+            return Ok(true);
+        }
+        // Only now: who has answered with the last piece in hand has answered to all of it.
+        if come.ready() {
+            return Ok(false);
         }
         let mut rest = &piece[..];
         while !rest.is_empty() {
@@ -114,9 +120,6 @@ fn write<E>(
                 return Ok(false);
             }
             rest = later;
-        }
-        if come.ready() {
-            return Ok(false);
         }
     }
 }
