@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use wasmtime::component::{ResourceTable, ResourceTableError};
 use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
@@ -98,6 +99,8 @@ pub(crate) struct CallState {
     pub(crate) state: StateFolder,
     pub(crate) pace: Pace,
     pub(crate) database: Allowance,
+    /// Who may have a snapshot's rows gathered on another thread: one cursor at a time.
+    pub(crate) read_ahead: Arc<Semaphore>,
     wasi: WasiCtx,
     memory: MemoryLimiter,
 }
@@ -112,6 +115,8 @@ impl WasiView for CallState {
 pub(crate) struct Meter {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    /// Processor time that was spent for the guest on other threads.
+    pub(crate) cpu_elsewhere: Duration,
     host_calls: u64,
     host_calls_limit: u64,
     pub(crate) denials: Denials,
@@ -237,7 +242,7 @@ pub(crate) async fn run<R>(
     let (denied, times_denied) = state.meter.denials.taken();
     let stats = CallStats {
         elapsed: started.elapsed(),
-        cpu,
+        cpu: cpu + state.meter.cpu_elsewhere,
         peak_memory_bytes: state.memory.peak_bytes(),
         rows: state.meter.rows,
         bytes: state.meter.bytes,
@@ -276,6 +281,7 @@ fn new_store(
         meter: Meter {
             rows: 0,
             bytes: 0,
+            cpu_elsewhere: Duration::ZERO,
             host_calls: 0,
             host_calls_limit: limits.host_calls,
             denials: denials.clone(),
@@ -284,6 +290,7 @@ fn new_store(
         pace,
         state: StateFolder::new(outside.state_folder.as_deref(), plugin),
         database: Allowance::default(),
+        read_ahead: Arc::new(Semaphore::new(1)),
         grants,
         wasi,
         memory: MemoryLimiter::new(limits.memory_bytes),
@@ -339,7 +346,8 @@ async fn within_time<R>(
     }
 }
 
-fn thread_cpu_time() -> Duration {
+/// The processor time of the thread that asks.
+pub(crate) fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

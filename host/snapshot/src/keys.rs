@@ -134,7 +134,65 @@ impl<'a> LiveKeys<'a> {
 
     /// All keys in order; backwards too.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = KeyValue<'a>> + ExactSizeIterator + '_ {
-        (0..self.len()).map(|position| self.entry(position))
+        let mut ahead = ReadAhead::default();
+        (0..self.len()).map(move |position| {
+            ahead.reach(self, position, Touch::Whole);
+            self.entry(position)
+        })
+    }
+
+    /// Asks the memory for the records at some positions, all at once, so that reading them next does not wait for each.
+    fn touch(&self, positions: Range<usize>, touch: Touch) {
+        let bytes = self.snapshot.bytes();
+        let byte_at = |at: usize| bytes.get(at).copied().unwrap_or_default();
+        let offsets = self.index.offsets.get(positions).unwrap_or_default();
+        // What one step reads, the next takes its addresses from; within a step nothing waits for anything.
+        let mut touched = 0_u8;
+        for &offset in offsets {
+            touched ^= byte_at(offset as usize);
+        }
+        for &offset in offsets {
+            let Some((_, value)) = element_at(bytes, offset) else { continue };
+            touched ^= value.first().copied().unwrap_or_default();
+            if touch == Touch::Whole {
+                touched ^= value.last().copied().unwrap_or_default();
+            }
+        }
+        // Else nothing would be read: nobody asks for the sum.
+        std::hint::black_box(touched);
+    }
+}
+
+/// How much of a record is about to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// Its key.
+    Key,
+    /// All of it.
+    Whole,
+}
+
+/// Who reads many records in key order, each somewhere else in the file, waits for the memory at every one. This keeps some
+/// dozens of requests to it under way instead.
+#[derive(Debug, Clone, Default)]
+pub struct ReadAhead {
+    /// The stretch that was asked for last, and one: 0 is none yet.
+    reached: usize,
+}
+
+impl ReadAhead {
+    /// As many as are still in the processor's cache when their turn comes.
+    const RECORDS: usize = 32;
+
+    /// Tells that the record at `position` is read next, and then its neighbours, in either direction.
+    #[inline]
+    pub fn reach(&mut self, keys: &LiveKeys<'_>, position: usize, touch: Touch) {
+        let stretch = position / Self::RECORDS;
+        if self.reached != stretch + 1 {
+            self.reached = stretch + 1;
+            let start = stretch * Self::RECORDS;
+            keys.touch(start..(start + Self::RECORDS).min(keys.len()), touch);
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub use check::{CheckOptions, Inspection, Integrity, inspect};
 pub use error::{MetaFault, OpenError, ReadError};
 pub use facts::{Alarm, BucketFacts, Facts, HashKv, Member};
 pub use finding::{Finding, Outcome, Severity};
-pub use keys::LiveKeys;
+pub use keys::{LiveKeys, ReadAhead, Touch};
 pub use record::{KeyValue, Metadata, Record};
 pub use revision::Revision;
 pub use schema::{Compactions, Lease};

@@ -6,8 +6,8 @@
 
 use crate::error::ReadError;
 
-/// Rows asked for at once: more make a row no cheaper.
-pub const BATCH_ROWS: u32 = 256;
+/// Rows asked for at once: more make a row no cheaper, and these still fit into a processor's cache.
+pub const BATCH_ROWS: u32 = 1024;
 /// Bytes of keys and values asked for at once. One value can be 1.5 MiB, so rows alone are no bound.
 pub const BATCH_BYTES: u32 = 1 << 20;
 
