@@ -36,6 +36,12 @@ pub fn guest(name: &str) -> PathBuf {
     target.join("wasm32-wasip2/release").join(format!("{}.wasm", name.replace('-', "_")))
 }
 
+/// A plugin that was built against a released version of the contract, and lies beside the tests of the plugin host as it was then:
+/// "script-0.1.0".
+pub fn frozen(name: &str) -> PathBuf {
+    tools::root().join("host/runtime/tests/fixtures").join(format!("{name}.wasm"))
+}
+
 /// Where the built plugins are: `HOLDFAST_PLUGINS`, or where `plugins/build.sh` is told to put them.
 pub fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();

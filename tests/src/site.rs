@@ -261,6 +261,20 @@ impl Site {
         self
     }
 
+    /// The same, under another name.
+    #[must_use]
+    pub fn guest_as(self, guest: &str, name: &str) -> Site {
+        self.install_file(&plugins::guest(guest), name);
+        self
+    }
+
+    /// Puts a plugin of a released contract into the plugin folder, as `frozen`.
+    #[must_use]
+    pub fn frozen(self, name: &str) -> Site {
+        self.install_file(&plugins::frozen(name), "frozen");
+        self
+    }
+
     /// Puts a built plugin into the plugin folder under another name.
     pub fn install_plugin(&self, built: &str, name: &str) {
         self.install_file(&plugins::built(built), name);
