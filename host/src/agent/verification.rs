@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use super::notices::Teller;
 use super::{Keys, Tally};
 use crate::catalog::{self, BackupId};
-use crate::config::{Config, Pick, VerifyConfig};
+use crate::config::{Chain, Config, Pick, VerifyConfig};
 use crate::notify::news;
 use crate::pack::UnpackError;
 use crate::pipeline::preflight;
 use crate::pipeline::store::{NamedStore, with_causes};
-use crate::pipeline::verify::Means;
+use crate::pipeline::verify::{Means, is_drill};
 use crate::progress::Silent;
 use crate::proof::{self, Order, Proof, ProofError, Reached};
 use crate::session::{Clock, Session};
@@ -191,7 +191,7 @@ impl Work {
             let limit = format_duration(limit);
             tracing::error!(pick, limit, "not verified: it did not end within its `timeout`");
             let why = format!("the verification of `{pick}` did not end within its `timeout`, {limit}");
-            self.teller.tell(|origin| vec![news::no_proof(origin, None, &why, None)]);
+            self.tell_of_none(None, &why, None);
         }
         ended
     }
@@ -294,14 +294,10 @@ impl Work {
             return Err(WorkError::Room { scratch: scratch.display().to_string(), free, size });
         }
         let identities = super::identities(Some(&self.config), &Keys::default())?;
-        let names = match &self.verify.chains[..] {
-            [] => &self.config.backup.verify,
-            _ => &self.verify.chains,
-        };
         let order = Order {
             stores,
             identities: &identities,
-            chains: &super::chains(&self.config, names),
+            chains: &self.chains(),
             means: &Means { plugins: Arc::clone(&self.plugins), boot: self.config.boot() },
             cluster: &self.config.cluster.name,
             scratch,
@@ -317,10 +313,30 @@ impl Work {
         Ok(tell_of_proof(&proof))
     }
 
+    fn chains(&self) -> Vec<Chain> {
+        let names = match &self.verify.chains[..] {
+            [] => &self.config.backup.verify,
+            _ => &self.verify.chains,
+        };
+        super::chains(&self.config, names)
+    }
+
     fn tell(&self, backup: Option<&BackupId>, error: &WorkError) {
         let (backup, why) = (backup.map(ToString::to_string), with_causes(error));
         tracing::error!(backup, error = why, hint = error.hint(), "not verified");
-        self.teller.tell(|origin| vec![news::no_proof(origin, backup.as_deref(), &why, error.hint())]);
+        self.tell_of_none(backup.as_deref(), &why, error.hint().as_deref());
+    }
+
+    /// Tells that there was no proof, and no drill where it was to be one.
+    fn tell_of_none(&self, backup: Option<&str>, why: &str, hint: Option<&str>) {
+        let mut chains = self.chains();
+        chains.retain(|chain| chain.steps.iter().any(|step| is_drill(&step.kind, &self.plugins)));
+        self.teller.tell(|origin| {
+            let hint = || hint.map(str::to_owned);
+            let no_drill = |chain: &Chain| news::no_drill(origin, &chain.name, backup, why, hint());
+            let no_proof = news::no_proof(origin, backup, why, hint());
+            std::iter::once(no_proof).chain(chains.iter().map(no_drill)).collect()
+        });
     }
 }
 
