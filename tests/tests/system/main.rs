@@ -2,6 +2,7 @@
 
 mod agent;
 mod architecture;
+mod chains;
 mod check;
 mod cluster_faults;
 mod continuity;
