@@ -19,7 +19,7 @@ use crate::notify::news;
 use crate::pack::UnpackError;
 use crate::pipeline::preflight;
 use crate::pipeline::store::{NamedStore, with_causes};
-use crate::pipeline::verify::{Means, is_drill};
+use crate::pipeline::verify::{self, Means};
 use crate::progress::Silent;
 use crate::proof::{self, Order, Proof, ProofError, Reached};
 use crate::session::{Clock, Session};
@@ -309,7 +309,7 @@ impl Work {
         };
         let mut session = Session::begin(self.clock);
         let proof = proof::prove(&order, found, &mut session, cancel, &pass_over).await?;
-        self.teller.tell(|origin| news::of_proof(origin, &proof.record));
+        self.teller.tell(|origin| news::of_proof(origin, &proof.record, &proof.drills));
         Ok(tell_of_proof(&proof))
     }
 
@@ -329,13 +329,12 @@ impl Work {
 
     /// Tells that there was no proof, and no drill where it was to be one.
     fn tell_of_none(&self, backup: Option<&str>, why: &str, hint: Option<&str>) {
-        let mut chains = self.chains();
-        chains.retain(|chain| chain.steps.iter().any(|step| is_drill(&step.kind, &self.plugins)));
+        let drills = verify::drills(&self.chains(), &self.plugins);
         self.teller.tell(|origin| {
             let hint = || hint.map(str::to_owned);
-            let no_drill = |chain: &Chain| news::no_drill(origin, &chain.name, backup, why, hint());
+            let no_drill = |chain: &String| news::no_drill(origin, chain, backup, why, hint());
             let no_proof = news::no_proof(origin, backup, why, hint());
-            std::iter::once(no_proof).chain(chains.iter().map(no_drill)).collect()
+            std::iter::once(no_proof).chain(drills.iter().map(no_drill)).collect()
         });
     }
 }
@@ -362,7 +361,7 @@ fn any_below(count: usize) -> usize {
 }
 
 fn tell_of_proof(proof: &Proof) -> bool {
-    let Proof { found, record, reached, unrecorded } = proof;
+    let Proof { found, record, reached, unrecorded, .. } = proof;
     let (backup, store) = (&record.backup, &found.named.name);
     for (store, error) in unrecorded {
         tracing::warn!(%backup, store, error, "the proof could not be recorded");

@@ -150,7 +150,8 @@ fn of_report(origin: &Origin, report: &Report) -> Vec<Event> {
         origin.event(Kind::BackupResolved, &made).resolved("backup/incomplete")
     }));
     events.push(of_run(of_preflight(origin, report)));
-    events.extend(of_proof(origin, &report.verification).into_iter().map(of_run));
+    // All of its chains have run, and their steps say which are drills.
+    events.extend(of_proof(origin, &report.verification, &[]).into_iter().map(of_run));
     for problem in ["backup", "backup/skipped"] {
         events.push(of_run(origin.event(Kind::BackupResolved, &made)).resolved(problem));
     }
@@ -224,8 +225,9 @@ fn drill_problem(chain: &str) -> String {
     format!("drill/{chain}")
 }
 
-/// What a proof came to, and the drills that were part of it. Of a backup that is proved later on its own, the problem is that backup's.
-pub fn of_proof(origin: &Origin, record: &Record) -> Vec<Event> {
+/// What a proof came to, and the drills that were part of it; `drills` names those that were meant to be, for one that did not get
+/// that far. Of a backup that is proved later on its own, the problem is that backup's.
+pub fn of_proof(origin: &Origin, record: &Record, drills: &[String]) -> Vec<Event> {
     let id = record.backup.to_string();
     let of_backup = record.trigger == Trigger::Backup;
     let problem = if of_backup { "verify".to_owned() } else { format!("verify/{id}") };
@@ -246,9 +248,16 @@ pub fn of_proof(origin: &Origin, record: &Record) -> Vec<Event> {
             ]
         }
     };
-    let drills: BTreeSet<&str> =
-        record.steps.iter().filter(|step| step.drill).map(|step| step.chain.as_str()).collect();
-    events.extend(drills.into_iter().flat_map(|chain| of_drill(origin, record, chain)));
+    let begun = record.steps.iter().filter(|step| step.drill).map(|step| step.chain.as_str());
+    let drills: BTreeSet<&str> = begun.chain(drills.iter().map(String::as_str)).collect();
+    for chain in drills {
+        if record.steps.iter().any(|step| step.chain == chain) {
+            events.extend(of_drill(origin, record, chain));
+        } else {
+            let why = first.map_or("nothing was run", |step| step.summary.as_str());
+            events.push(no_drill(origin, chain, Some(&id), why, None));
+        }
+    }
     events
 }
 

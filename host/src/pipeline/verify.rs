@@ -106,6 +106,12 @@ pub fn is_drill(kind: &StepKind, plugins: &Registry) -> bool {
     }
 }
 
+/// The names of the chains that are restore drills.
+pub fn drills(chains: &[Chain], plugins: &Registry) -> Vec<String> {
+    let drills = |chain: &&Chain| chain.steps.iter().any(|step| is_drill(&step.kind, plugins));
+    chains.iter().filter(drills).map(|chain| chain.name.clone()).collect()
+}
+
 /// What proofs are made with.
 #[derive(Clone)]
 pub struct Means {

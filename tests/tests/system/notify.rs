@@ -160,6 +160,17 @@ fn a_drill_that_passes_fails_cannot_run_and_recovers_is_told() {
     let attributes = &resolved.expect("it is among them")["data"]["attributes"];
     assert_eq!(attributes["problem"], "test/drill/drill");
     assert_eq!(attributes["resolves"], "drill.inconclusive");
+
+    // One that does not get as far as a restore is no silence either.
+    let data = site.newest_data();
+    let mut bytes = fs::read(&data).expect("the data can be read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&data, bytes).expect("the data can be written");
+    site.holdfast(&["verify", "latest"]).exits(1);
+    let calls = far_end.calls();
+    assert_eq!(kinds(&calls)[5..], ["drill.inconclusive"]);
+    assert_eq!(body(&calls[5])["data"]["attributes"]["chain"], "drill");
 }
 
 /// A drill that is due and for which no backup can be had is no silence.

@@ -200,7 +200,7 @@ async fn a_store_of_the_released_contract_runs_as_it_lies() {
     }
     let setup = Setup::new().with("frozen.wasm", &bytes);
     let host = setup.loaded().await;
-    let store = host.registry().plugin("frozen").expect("it loads").as_store().ok().expect("it is a store");
+    let store = host.registry().plugin("frozen").expect("it loads").as_store().expect("it is a store");
     let patience = Duration::from_mins(10);
     let fact = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let how = StoreCall {
