@@ -1,6 +1,7 @@
 //! The whole system, from outside: the real binary on real etcd, with the real plugins.
 
 mod agent;
+mod agent_hostile;
 mod architecture;
 mod chains;
 mod check;
