@@ -56,7 +56,7 @@ limited() {
 }
 
 step_tools() {
-    tools/install.sh wasm-target protoc zstd age minisign etcd etcd-3.5 etcd-3.6 etcd-3.7 s3 toxiproxy webdav wasi-c go alertmanager
+    tools/install.sh wasm-target protoc zstd age minisign etcd etcd-3.5 etcd-3.6 etcd-3.7 s3 toxiproxy webdav dns wasi-c go alertmanager
     # Not every system has these; where they can be had they are not left out.
     tools/install.sh smtp || leave_out smtp "there is no SMTP server, and email is not tested"
     tools/install.sh etcd-3.4 || leave_out etcd-3.4 "it is not to be had on this system, and is not tested"

@@ -11,6 +11,7 @@
 #   s3            an S3 server, versitygw
 #   c++           a C++ compiler, which libFuzzer is built with
 #   webdav        a WebDAV server, golang.org/x/net/webdav
+#   dns           a DNS server whose names lead elsewhere each time, golang.org/x/net/dns/dnsmessage
 #   toxiproxy     a proxy that slows, cuts and resets connections
 #   age, zstd     the stock tools that a backup can be opened with
 #   minisign      the stock tool that plugins can be signed with
@@ -332,6 +333,12 @@ set_up_webdav() {
     link_into_bin "$tools/webdav/webdav-server"
 }
 
+set_up_dns() {
+    if have dns-server || [ -x "$tools/dns/dns-server" ]; then return; fi
+    build_module dns "$tools/dns" dns-server=.
+    link_into_bin "$tools/dns/dns-server"
+}
+
 set_up_toxiproxy() {
     if have toxiproxy-server || [ -x "$tools/toxiproxy/toxiproxy-server" ]; then return; fi
     build_module toxiproxy "$tools/toxiproxy" toxiproxy-server=github.com/Shopify/toxiproxy/v2/cmd/server
@@ -443,6 +450,7 @@ main() {
             s3) set_up_s3 ;;
             c++) set_up_cxx ;;
             webdav) set_up_webdav ;;
+            dns) set_up_dns ;;
             toxiproxy) set_up_toxiproxy ;;
             age) set_up_age ;;
             wasi-c) set_up_wasi_c ;;

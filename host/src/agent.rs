@@ -26,7 +26,7 @@ use self::reload::Live;
 pub use self::survey::listed;
 use self::verification::Verifications;
 use crate::catalog::TrustedStore;
-use crate::config::{Chain, Config, PluginStoreConfig, RecipientsError, StoreConfig};
+use crate::config::{Chain, Config, Invalid, PluginStoreConfig, RecipientsError, StoreConfig};
 use crate::metrics::Metrics;
 use crate::notify::{Kind, news};
 use crate::pack::{self, Identity, UnpackError};
@@ -56,6 +56,9 @@ pub enum AgentError {
     /// Without a schedule there is nothing to do.
     #[error("neither [backup] nor a [[verify]] has a `schedule`: the agent would never do anything")]
     NoSchedule,
+    /// The config cannot be used with the plugins that are there.
+    #[error("{0}")]
+    Config(Box<Invalid>),
     /// The plugin host did not start.
     #[error("the plugin host cannot be started")]
     Plugins(#[from] StartError),
@@ -76,7 +79,7 @@ impl AgentError {
             Self::NoSchedule => {
                 Some("add one, e.g. `schedule = \"0 * * * *\"` for every hour, UTC".to_owned())
             }
-            Self::Plugins(_) => None,
+            Self::Config(_) | Self::Plugins(_) => None,
             Self::Metrics { .. } => {
                 Some("give `metrics.listen` an address of this machine with a free port".to_owned())
             }

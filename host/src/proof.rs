@@ -47,6 +47,8 @@ pub struct Proof {
     pub reached: Reached,
     /// Stores that did not take their record, and why.
     pub unrecorded: Vec<(String, String)>,
+    /// The chains that boot an etcd on the restored backup, whether or not one got that far.
+    pub drills: Vec<String>,
 }
 
 /// How far a proof got.
@@ -140,7 +142,8 @@ async fn prove_to_the_end(
     if !cancel.is_cancelled() {
         unrecorded.extend(keep(&found, &record).await);
     }
-    Ok(Proof { found, record, reached, unrecorded })
+    let drills = verify::drills(order.chains, &order.means.plugins);
+    Ok(Proof { found, record, reached, unrecorded, drills })
 }
 
 /// Runs the chains over a backup that was unpacked.

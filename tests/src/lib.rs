@@ -9,6 +9,7 @@ pub mod alertmanager;
 pub mod certificates;
 pub mod cluster;
 pub mod disk;
+pub mod dns;
 pub mod filling;
 mod listener;
 pub mod mail;

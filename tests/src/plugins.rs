@@ -36,6 +36,27 @@ pub fn guest(name: &str) -> PathBuf {
     target.join("wasm32-wasip2/release").join(format!("{}.wasm", name.replace('-', "_")))
 }
 
+/// Such a plugin that calls itself something else.
+///
+/// # Panics
+/// When the name has not as many letters as its own.
+pub fn renamed(name: &str, other: &str) -> Vec<u8> {
+    assert_eq!(name.len(), other.len(), "what is written over its name keeps all offsets");
+    let mut bytes = std::fs::read(guest(name)).expect("the guest was built");
+    let mut at = 0;
+    while let Some(next) = bytes[at..].windows(name.len()).position(|part| part == name.as_bytes()) {
+        at += next;
+        bytes[at..at + name.len()].copy_from_slice(other.as_bytes());
+    }
+    bytes
+}
+
+/// A plugin that was built against a released version of the contract, and lies beside the tests of the plugin host as it was then:
+/// "script-0.1.0".
+pub fn frozen(name: &str) -> PathBuf {
+    tools::root().join("host/runtime/tests/fixtures").join(format!("{name}.wasm"))
+}
+
 /// Where the built plugins are: `HOLDFAST_PLUGINS`, or where `plugins/build.sh` is told to put them.
 pub fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();

@@ -261,6 +261,22 @@ impl Site {
         self
     }
 
+    /// The same, under another name, which it calls itself too: one of as many letters, for it is written over its own.
+    #[must_use]
+    pub fn guest_as(self, guest: &str, name: &str) -> Site {
+        let renamed = self.path(&format!("{name}.wasm"));
+        fs::write(&renamed, plugins::renamed(guest, name)).expect("a plugin can be written");
+        self.install_file(&renamed, name);
+        self
+    }
+
+    /// Puts a plugin of a released contract into the plugin folder, as `frozen`.
+    #[must_use]
+    pub fn frozen(self, name: &str) -> Site {
+        self.install_file(&plugins::frozen(name), "frozen");
+        self
+    }
+
     /// Puts a built plugin into the plugin folder under another name.
     pub fn install_plugin(&self, built: &str, name: &str) {
         self.install_file(&plugins::built(built), name);

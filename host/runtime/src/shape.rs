@@ -46,12 +46,16 @@ impl Interfaces {
 /// # Errors
 /// One sentence that says what is wrong and, where there is one, what to do.
 pub(crate) fn check_names(bytes: &[u8]) -> Result<Kind, String> {
-    let interfaces = Interfaces::read(bytes)?;
-    let refusals: Vec<String> = interfaces.imports.into_iter().filter_map(|(_, refusal)| refusal).collect();
-    if !refusals.is_empty() {
-        return Err(refusals.join("; "));
+    let Interfaces { imports, kind, .. } = Interfaces::read(bytes)?;
+    let refused = imports.into_iter().filter_map(|(_, refusal)| refusal);
+    let mut refusals: Vec<String> = Vec::new();
+    for refusal in kind.as_ref().err().cloned().into_iter().chain(refused) {
+        // Each package once, however many of its interfaces are imported.
+        if !refusals.contains(&refusal) {
+            refusals.push(refusal);
+        }
     }
-    interfaces.kind
+    if refusals.is_empty() { kind } else { Err(refusals.join("; ")) }
 }
 
 fn names(bytes: &[u8]) -> Result<Names, String> {

@@ -10,10 +10,12 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::{LONGEST_UPLOAD, store_options};
+use crate::boot::Program;
 use crate::config::{
     Chain, Config, Diagnostic, PluginStoreConfig, PluginsConfig, Severity, Span, StepKind, StoreConfig, probe,
 };
 use crate::notify::Means;
+use crate::pipeline::verify::is_drill;
 use crate::store::Store as _;
 use crate::store::plugin::{NoPlugin, PluginSource, PluginStore};
 
@@ -87,18 +89,19 @@ pub fn host_options(plugins: &PluginsConfig) -> HostOptions {
 /// For a file that is there and is no plugin.
 const NOT_LOADED_HINT: &str = "put a component built for this kind of use in its place; `holdfast plugin list` tells the state of each file";
 
-/// Loads the plugins that steps and notifiers name, and lets each judge its configuration.
+/// Loads the plugins that steps, stores and notifiers name, lets each judge its configuration, and looks for the etcd that
+/// chains boot.
 pub async fn check_plugins(config: &Config) -> Vec<Diagnostic> {
     let chains: Vec<Chain> = config.chains.values().cloned().collect();
     let stores_are_plugins = plugin_stores(config).next().is_some();
-    if !wants_plugins(config, &chains) && !stores_are_plugins && !tells_through_plugins(config) {
-        return Vec::new();
-    }
-    let registry = match load(host_options(&config.plugins)).await {
+    let wanted = wants_plugins(config, &chains) || stores_are_plugins || tells_through_plugins(config);
+    let loaded = if wanted { load(host_options(&config.plugins)).await } else { Ok(Arc::default()) };
+    let registry = match loaded {
         Ok(registry) => registry,
         Err(error) => return vec![not_started(config, &error)],
     };
     let mut found = judge_steps(config, &registry);
+    found.extend(judge_program(config, &registry).await);
     for (name, store) in plugin_stores(config) {
         let judged = judge_store(config, name, store, &registry);
         let sound = judged.iter().all(|one| one.severity != Severity::Error);
@@ -182,6 +185,10 @@ pub(super) fn judge_steps(config: &Config, registry: &Registry) -> Vec<Diagnosti
                     continue;
                 }
             };
+            if let Some(told) = misplaced(&chain.name, &plugin, place.clone()) {
+                found.push(told);
+                continue;
+            }
             if step.fresh && plugin.kind() != Kind::Script {
                 let message = format!("`fresh` has no effect: `{name}` is a {}", plugin.kind());
                 let hint = "only scripts work with a restored etcd";
@@ -192,6 +199,50 @@ pub(super) fn judge_steps(config: &Config, registry: &Registry) -> Vec<Diagnosti
         }
     }
     found
+}
+
+/// The steps whose plugin is there, and of a kind that proves nothing, whatever comes of it later.
+pub(super) fn misplaced_steps(config: &Config, registry: &Registry) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for chain in config.chains.values() {
+        for (index, step) in chain.steps.iter().enumerate() {
+            let StepKind::Plugin { name, .. } = &step.kind else { continue };
+            let Ok(plugin) = registry.plugin(name) else { continue };
+            found.extend(misplaced(&chain.name, &plugin, config.step_place(&chain.name, index)));
+        }
+    }
+    found
+}
+
+/// What to tell of a step's plugin that is neither a verifier nor a script.
+fn misplaced(chain: &str, plugin: &Plugin, place: Option<Span>) -> Option<Diagnostic> {
+    let (name, kind) = (plugin.name(), plugin.kind());
+    let belongs = match kind {
+        Kind::Verifier | Kind::Script => return None,
+        Kind::Notifier => format!("`plugin = \"{name}\"` in a table [notify.NAME]"),
+        Kind::Store => format!("`name = \"{name}\"` in a table [store.NAME.plugin]"),
+    };
+    let message =
+        format!("a step of chain `{chain}` names plugin `{name}`, which is a {kind} and proves nothing");
+    let hint = format!("steps take verifiers and scripts: name one here; the {kind} belongs as {belongs}");
+    Some(Diagnostic::error(message).at(place).hint(hint))
+}
+
+/// Looks for the etcd that chains boot on restored backups, if one does.
+pub(super) async fn judge_program(config: &Config, registry: &Registry) -> Option<Diagnostic> {
+    let (chain, index) = config.chains.values().find_map(|chain| {
+        let index = chain.steps.iter().position(|step| is_drill(&step.kind, registry))?;
+        Some((chain.name.as_str(), index))
+    })?;
+    let error = Program::find(&config.boot.program).await.err()?;
+    let message = format!("chain `{chain}` boots an etcd, and {error}");
+    // A name that nobody wrote may be found where the agent runs; what was written is wrong.
+    let told = match config.source.place("boot.program") {
+        Some(place) => Diagnostic::error(message).at(place),
+        None => Diagnostic::warning(message).at(config.step_place(chain, index)),
+    };
+    let hint = error.hint().unwrap_or_default();
+    Some(told.hint(format!("{hint}; until then such steps are inconclusive, and never pass")))
 }
 
 /// Lets each plugin that a notifier names judge its configuration.

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::AgentError;
 use super::notices::{Notices, Teller};
-use super::plugins::{host_options, judge_steps, judge_stores, not_started};
-use crate::config::{Config, ConfigErrors, Described, Diagnostic, Severity, Source, probe};
+use super::plugins::{host_options, judge_program, judge_steps, judge_stores, misplaced_steps, not_started};
+use crate::config::{Config, ConfigErrors, Described, Diagnostic, Invalid, Severity, Source, probe};
 use crate::metrics::Metrics;
 use crate::notify::Kind;
 use crate::pipeline::store::with_causes;
@@ -45,7 +45,11 @@ pub(super) struct Next {
 }
 
 impl Live {
-    /// Begins with a config that was loaded: plugins that are not there yet may come later.
+    /// Begins with a config that was loaded: plugins that are not there yet may come later, and an etcd for drills too. Backups are
+    /// made all the same.
+    ///
+    /// # Errors
+    /// When a part does not start, or a step names a plugin that can never prove anything.
     pub(super) async fn start(
         config: Config,
         metrics: Arc<Metrics>,
@@ -60,14 +64,21 @@ impl Live {
             None => None,
         };
         let host = PluginHost::start(counting(&config, &metrics))?;
+        let mut found = Vec::new();
         if config.plugins.directory.exists() {
             host.scan().await;
+            let diagnostics = misplaced_steps(&config, &host.registry());
+            if !diagnostics.is_empty() {
+                let source = config.source.clone();
+                return Err(AgentError::Config(Box::new(Invalid { source, diagnostics })));
+            }
             // What a plugin would like and is not granted; the rest is told when it is used.
-            let mut found = judge_steps(&config, &host.registry());
+            found.extend(judge_steps(&config, &host.registry()));
             found.extend(judge_stores(&config, &host.registry()));
             found.retain(|one| one.severity == Severity::Warning);
-            tell(&config.source, &found);
         }
+        found.extend(judge_program(&config, &host.registry()).await);
+        tell(&config.source, &found);
         let plugins = Watched::begin(host);
         metrics.in_force(&config, Arc::clone(&plugins.host));
         let notices = Notices::begin(&config, &plugins.host, clock);
@@ -126,6 +137,7 @@ impl Live {
             if config.plugins == now {
                 found.extend(judge_steps(&config, &host.registry()));
                 found.extend(judge_stores(&config, &host.registry()));
+                found.extend(judge_program(&config, &host.registry()).await);
             } else {
                 match PluginHost::start(counting(&config, &metrics)) {
                     Ok(host) => {
@@ -134,6 +146,7 @@ impl Live {
                         }
                         found.extend(judge_steps(&config, &host.registry()));
                         found.extend(judge_stores(&config, &host.registry()));
+                        found.extend(judge_program(&config, &host.registry()).await);
                         plugins = Some(host);
                     }
                     Err(error) => found.push(not_started(&config, &error)),

@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use super::notices::Teller;
 use super::{Keys, Tally};
 use crate::catalog::{self, BackupId};
-use crate::config::{Config, Pick, VerifyConfig};
+use crate::config::{Chain, Config, Pick, VerifyConfig};
 use crate::notify::news;
 use crate::pack::UnpackError;
 use crate::pipeline::preflight;
 use crate::pipeline::store::{NamedStore, with_causes};
-use crate::pipeline::verify::Means;
+use crate::pipeline::verify::{self, Means};
 use crate::progress::Silent;
 use crate::proof::{self, Order, Proof, ProofError, Reached};
 use crate::session::{Clock, Session};
@@ -191,7 +191,7 @@ impl Work {
             let limit = format_duration(limit);
             tracing::error!(pick, limit, "not verified: it did not end within its `timeout`");
             let why = format!("the verification of `{pick}` did not end within its `timeout`, {limit}");
-            self.teller.tell(|origin| vec![news::no_proof(origin, None, &why, None)]);
+            self.tell_of_none(None, &why, None);
         }
         ended
     }
@@ -294,14 +294,10 @@ impl Work {
             return Err(WorkError::Room { scratch: scratch.display().to_string(), free, size });
         }
         let identities = super::identities(Some(&self.config), &Keys::default())?;
-        let names = match &self.verify.chains[..] {
-            [] => &self.config.backup.verify,
-            _ => &self.verify.chains,
-        };
         let order = Order {
             stores,
             identities: &identities,
-            chains: &super::chains(&self.config, names),
+            chains: &self.chains(),
             means: &Means { plugins: Arc::clone(&self.plugins), boot: self.config.boot() },
             cluster: &self.config.cluster.name,
             scratch,
@@ -313,14 +309,33 @@ impl Work {
         };
         let mut session = Session::begin(self.clock);
         let proof = proof::prove(&order, found, &mut session, cancel, &pass_over).await?;
-        self.teller.tell(|origin| news::of_proof(origin, &proof.record));
+        self.teller.tell(|origin| news::of_proof(origin, &proof.record, &proof.drills));
         Ok(tell_of_proof(&proof))
+    }
+
+    fn chains(&self) -> Vec<Chain> {
+        let names = match &self.verify.chains[..] {
+            [] => &self.config.backup.verify,
+            _ => &self.verify.chains,
+        };
+        super::chains(&self.config, names)
     }
 
     fn tell(&self, backup: Option<&BackupId>, error: &WorkError) {
         let (backup, why) = (backup.map(ToString::to_string), with_causes(error));
         tracing::error!(backup, error = why, hint = error.hint(), "not verified");
-        self.teller.tell(|origin| vec![news::no_proof(origin, backup.as_deref(), &why, error.hint())]);
+        self.tell_of_none(backup.as_deref(), &why, error.hint().as_deref());
+    }
+
+    /// Tells that there was no proof, and no drill where it was to be one.
+    fn tell_of_none(&self, backup: Option<&str>, why: &str, hint: Option<&str>) {
+        let drills = verify::drills(&self.chains(), &self.plugins);
+        self.teller.tell(|origin| {
+            let hint = || hint.map(str::to_owned);
+            let no_drill = |chain: &String| news::no_drill(origin, chain, backup, why, hint());
+            let no_proof = news::no_proof(origin, backup, why, hint());
+            std::iter::once(no_proof).chain(drills.iter().map(no_drill)).collect()
+        });
     }
 }
 
@@ -346,7 +361,7 @@ fn any_below(count: usize) -> usize {
 }
 
 fn tell_of_proof(proof: &Proof) -> bool {
-    let Proof { found, record, reached, unrecorded } = proof;
+    let Proof { found, record, reached, unrecorded, .. } = proof;
     let (backup, store) = (&record.backup, &found.named.name);
     for (store, error) in unrecorded {
         tracing::warn!(%backup, store, error, "the proof could not be recorded");

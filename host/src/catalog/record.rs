@@ -40,6 +40,9 @@ pub struct StepRecord {
     /// Whether it was not run because of what happened before it. It is inconclusive then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
+    /// Whether it is of a restore drill: an etcd is booted on the restored backup for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drill: bool,
     /// Whether the verdict counts for the chain's (`on_error = "fail"`), or is only told (`"warn"`).
     pub counts: bool,
     /// One line for people.

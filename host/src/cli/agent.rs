@@ -8,12 +8,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use crate::agent;
+use crate::agent::{self, AgentError};
+use crate::config::ConfigErrors;
 
 /// Back up on the schedule, until stopped
 ///
 /// Runs in the foreground. Plugins that are added, changed or removed are taken up without a restart. A run that is due while
 /// another is under way is skipped and counted. SIGTERM and SIGINT finish or undo what is under way, then exit 0.
+///
+/// A step of a chain whose plugin is a notifier or a store is refused at the start; a plugin that is not there may come later.
 ///
 /// SIGHUP reads the configuration again and checks it as `holdfast config check` does, except that buckets are not asked. A sound
 /// one is in force from the next run on; of one that is not, nothing is taken, and the log says what is wrong with it.
@@ -28,8 +31,11 @@ pub struct Args {}
 pub async fn run(_args: &Args, context: &Context) -> Result<ExitCode> {
     let config = context.config()?;
     let stop = stop_on(&[SignalKind::terminate(), SignalKind::interrupt()])?;
-    Box::pin(agent::run(config, context.now, reload_on_hangup()?, stop)).await?;
-    Ok(ExitCode::SUCCESS)
+    match Box::pin(agent::run(config, context.now, reload_on_hangup()?, stop)).await {
+        // Shown like every config that cannot be used.
+        Err(AgentError::Config(invalid)) => Err(ConfigErrors::Invalid(invalid).into()),
+        ended => Ok(ended.map(|_| ExitCode::SUCCESS)?),
+    }
 }
 
 /// Gives something at each SIGHUP. Those that come while one is waiting are the same wish.

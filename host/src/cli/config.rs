@@ -30,7 +30,7 @@ pub enum ConfigCommand {
 ///
 /// Reads the file, and tells all that is wrong at once, each with its line and what to do. Then opens what it names: password,
 /// certificates and keys, recipients, identities, and plugins, which judge their own `config` against the schema that
-/// they describe. Buckets are asked whether they can be used. Nothing is sent to the cluster, and no store is changed.
+/// they describe; and if a chain boots an etcd on restored backups, it is asked for its version. Buckets are asked whether they can be used. Nothing is sent to the cluster, and no store is changed.
 ///
 /// Exits 0 when all is well, 1 when there are errors, 2 when the file could not be read. Warnings change nothing.
 #[derive(Debug, clap::Args)]

@@ -132,7 +132,7 @@ async fn verify_file(
 
 /// Prints what came of a backup, tells those who want to know, and answers.
 async fn conclude(proof: Proof, config: Option<&Config>, context: &Context) -> Result<ExitCode> {
-    let Proof { found, record, reached, unrecorded } = proof;
+    let Proof { found, record, reached, unrecorded, drills } = proof;
     context.printer.show(&record, |printer| {
         printer.line(format_args!("backup {} in store {}", record.backup, found.named.name));
         report::steps(printer, &record);
@@ -141,7 +141,7 @@ async fn conclude(proof: Proof, config: Option<&Config>, context: &Context) -> R
         context.printer.warn(format_args!("the proof could not be recorded in store `{store}`: {error}"));
     }
     if let Some(config) = config {
-        let events = notices::events(config, context, |origin| news::of_proof(origin, &record));
+        let events = notices::events(config, context, |origin| news::of_proof(origin, &record, &drills));
         notices::tell(config, events, None, context).await;
     }
     match reached {

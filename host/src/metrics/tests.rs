@@ -24,6 +24,7 @@ fn record(measurements: Vec<Measured>) -> Record {
         outcome: Outcome::Passed,
         counts: true,
         skipped: false,
+        drill: false,
         summary: String::new(),
         error: None,
         findings: Vec::new(),

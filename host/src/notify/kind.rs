@@ -19,6 +19,10 @@ pub enum Kind {
     VerifyFailed,
     VerifyInconclusive,
     VerifyResolved,
+    DrillPassed,
+    DrillFailed,
+    DrillInconclusive,
+    DrillResolved,
     StoreUnreachable,
     StoreResolved,
     SyncCopied,
@@ -56,7 +60,7 @@ const fn known(kind: Kind, name: &'static str, severity: Severity, doc: &'static
 use Severity::{Error, Info, Warning};
 
 /// Every kind once, in the order of [`Kind`]. What `holdfast notify kinds` prints, and the documentation repeats.
-static KINDS: [Known; 31] = [
+static KINDS: [Known; 35] = [
     known(Kind::BackupSucceeded, "backup.succeeded", Info, "A backup was made, and its proof passed."),
     known(Kind::BackupFailed, "backup.failed", Error, "No backup was made."),
     known(
@@ -93,6 +97,30 @@ static KINDS: [Known; 31] = [
         "A backup could not be proved: a step could not run.",
     ),
     known(Kind::VerifyResolved, "verify.resolved", Info, "The first proof that passes after that."),
+    known(
+        Kind::DrillPassed,
+        "drill.passed",
+        Info,
+        "A backup was restored, and an etcd booted on it: every step of such a chain passed.",
+    ),
+    known(
+        Kind::DrillFailed,
+        "drill.failed",
+        Error,
+        "What came of a restore does not boot, is not what was backed up, or a script said no.",
+    ),
+    known(
+        Kind::DrillInconclusive,
+        "drill.inconclusive",
+        Warning,
+        "A drill was not gone through: no etcd to boot, no time, no backup to be had, or a step could not run.",
+    ),
+    known(
+        Kind::DrillResolved,
+        "drill.resolved",
+        Info,
+        "The first drill of that chain that passes after that.",
+    ),
     known(Kind::StoreUnreachable, "store.unreachable", Warning, "A store did not take a backup."),
     known(Kind::StoreResolved, "store.resolved", Info, "It took one again."),
     known(Kind::SyncCopied, "sync.copied", Info, "A store was brought backups that it had missed."),
@@ -278,7 +306,11 @@ mod tests {
         };
         assert_eq!(named("backup.failed"), ["backup.failed"]);
         assert_eq!(named("store.*"), ["store.unreachable", "store.resolved"]);
-        assert_eq!(named("*.failed").len(), 5);
+        assert_eq!(named("*.failed").len(), 6);
+        assert_eq!(
+            named("drill.*"),
+            ["drill.passed", "drill.failed", "drill.inconclusive", "drill.resolved"]
+        );
         assert_eq!(named("*").len(), KINDS.len());
         assert!(named("error").contains(&"backup.failed") && !named("error").contains(&"prune.failed"));
         assert!(

@@ -3,7 +3,7 @@
 //! Each function takes what one session came to. Where something went well, the end of the problem that it could have been is
 //! told as well; admission knows who was told of one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_snapshot::Outcome;
 use holdfast_runtime::{Condition, PluginState};
@@ -16,7 +16,7 @@ use crate::pipeline::single_flight::SingleFlightError;
 use crate::pipeline::store::with_causes;
 use crate::pipeline::{BackupError, Report};
 use crate::prune::Pruned;
-use crate::session::Stage;
+use crate::session::{Stage, worst};
 use crate::sync::Synced;
 use crate::units::counted;
 
@@ -150,7 +150,8 @@ fn of_report(origin: &Origin, report: &Report) -> Vec<Event> {
         origin.event(Kind::BackupResolved, &made).resolved("backup/incomplete")
     }));
     events.push(of_run(of_preflight(origin, report)));
-    events.extend(of_proof(origin, &report.verification).into_iter().map(of_run));
+    // All of its chains have run, and their steps say which are drills.
+    events.extend(of_proof(origin, &report.verification, &[]).into_iter().map(of_run));
     for problem in ["backup", "backup/skipped"] {
         events.push(of_run(origin.event(Kind::BackupResolved, &made)).resolved(problem));
     }
@@ -201,26 +202,42 @@ pub fn no_proof(origin: &Origin, backup: Option<&str>, error: &str, hint: Option
         .firing(&problem)
 }
 
-/// What a proof came to. Of a backup that is proved later on its own, the problem is that backup's.
-pub fn of_proof(origin: &Origin, record: &Record) -> Vec<Event> {
+/// A drill that was due did not come about.
+pub fn no_drill(
+    origin: &Origin,
+    chain: &str,
+    backup: Option<&str>,
+    error: &str,
+    hint: Option<String>,
+) -> Event {
+    let of = backup.map_or_else(|| "a backup".to_owned(), |id| format!("backup {id}"));
+    origin
+        .event(Kind::DrillInconclusive, format!("the restore of {of} could not be drilled: {error}"))
+        .attribute("chain", chain)
+        .maybe("backup-id", backup)
+        .attribute("error", error)
+        .maybe("hint", hint)
+        .firing(&drill_problem(chain))
+}
+
+/// Whether a restore works is asked anew of each backup, so the problem is the chain's and no backup's.
+fn drill_problem(chain: &str) -> String {
+    format!("drill/{chain}")
+}
+
+/// What a proof came to, and the drills that were part of it; `drills` names those that were meant to be, for one that did not get
+/// that far. Of a backup that is proved later on its own, the problem is that backup's.
+pub fn of_proof(origin: &Origin, record: &Record, drills: &[String]) -> Vec<Event> {
     let id = record.backup.to_string();
     let of_backup = record.trigger == Trigger::Backup;
     let problem = if of_backup { "verify".to_owned() } else { format!("verify/{id}") };
     let first = record.steps.iter().find(|step| step.counts && step.outcome == record.outcome);
-    let because = first.map(|step| format!(": {} says: {}", step.step, step.summary)).unwrap_or_default();
-    let of_run = |event: Event| {
-        let event = event.attribute("backup-id", &id).attribute("session", &record.session);
-        event.details(json!({ "trigger": record.trigger, "steps": steps(&record.steps) }))
-    };
+    let of_run = |event| of_session(event, record, record.steps.iter());
     let wrong = |kind: Kind, what: &str| {
-        of_run(origin.event(kind, format!("backup {id} {what}{because}")))
-            .maybe("chain", first.map(|step| &step.chain))
-            .maybe("stage", first.map(|step| &step.step))
-            .maybe("plugin", first.and_then(|step| step.plugin_version.as_ref().map(|_| &step.step)))
-            .maybe("error", first.map(|step| &step.summary))
-            .firing(&problem)
+        let summary = format!("backup {id} {what}{}", because(first));
+        blaming(of_run(origin.event(kind, summary)), first).firing(&problem)
     };
-    match record.outcome {
+    let mut events = match record.outcome {
         Outcome::Failed => vec![wrong(Kind::VerifyFailed, "failed its proof")],
         Outcome::Inconclusive => vec![wrong(Kind::VerifyInconclusive, "could not be proved")],
         Outcome::Passed => {
@@ -230,7 +247,65 @@ pub fn of_proof(origin: &Origin, record: &Record) -> Vec<Event> {
                 of_run(origin.event(Kind::VerifyResolved, &proved)).resolved(&problem),
             ]
         }
+    };
+    let begun = record.steps.iter().filter(|step| step.drill).map(|step| step.chain.as_str());
+    let drills: BTreeSet<&str> = begun.chain(drills.iter().map(String::as_str)).collect();
+    for chain in drills {
+        if record.steps.iter().any(|step| step.chain == chain) {
+            events.extend(of_drill(origin, record, chain));
+        } else {
+            let why = first.map_or("nothing was run", |step| step.summary.as_str());
+            events.push(no_drill(origin, chain, Some(&id), why, None));
+        }
     }
+    events
+}
+
+/// What a chain that boots an etcd on the restored backup came to: all its steps together are the drill.
+fn of_drill(origin: &Origin, record: &Record, chain: &str) -> Vec<Event> {
+    let id = record.backup.to_string();
+    let all = || record.steps.iter().filter(|step| step.chain == chain);
+    // A drill of which nothing counts has not passed because of that.
+    let none_counts = !all().any(|step| step.counts);
+    let judged = || all().filter(|step| step.counts || none_counts);
+    let outcome = worst(judged().map(|step| step.outcome));
+    let first = judged().find(|step| step.outcome == outcome);
+    let of_run = |event: Event| of_session(event, record, all());
+    let wrong = |kind: Kind, what: &str| {
+        let summary = format!("the restore of backup {id} {what}{}", because(first));
+        blaming(of_run(origin.event(kind, summary)), first).firing(&drill_problem(chain))
+    };
+    match outcome {
+        Outcome::Failed => vec![wrong(Kind::DrillFailed, "failed its drill")],
+        Outcome::Inconclusive => vec![wrong(Kind::DrillInconclusive, "could not be drilled")],
+        Outcome::Passed => {
+            let count = counted(all().count() as u64, "step");
+            let lives =
+                format!("backup {id} was restored and lives: chain {chain} booted an etcd on it, {count}");
+            let of_chain = |kind| of_run(origin.event(kind, &lives)).attribute("chain", chain);
+            vec![of_chain(Kind::DrillPassed), of_chain(Kind::DrillResolved).resolved(&drill_problem(chain))]
+        }
+    }
+}
+
+/// With the proof that an event is of, and what its steps came to.
+fn of_session<'a>(event: Event, record: &Record, of: impl Iterator<Item = &'a StepRecord>) -> Event {
+    let event = event.attribute("backup-id", &record.backup).attribute("session", &record.session);
+    event.details(json!({ "trigger": record.trigger, "steps": steps(of) }))
+}
+
+/// The end of a sentence: what the step says that decided.
+fn because(first: Option<&StepRecord>) -> String {
+    first.map(|step| format!(": {} says: {}", step.step, step.summary)).unwrap_or_default()
+}
+
+/// With the step that decided.
+fn blaming(event: Event, first: Option<&StepRecord>) -> Event {
+    event
+        .maybe("chain", first.map(|step| &step.chain))
+        .maybe("stage", first.map(|step| &step.step))
+        .maybe("plugin", first.and_then(|step| step.plugin_version.as_ref().map(|_| &step.step)))
+        .maybe("error", first.map(|step| &step.summary))
 }
 
 fn stages(stages: &[Stage]) -> Value {
@@ -239,7 +314,7 @@ fn stages(stages: &[Stage]) -> Value {
     stages.iter().map(stage).collect()
 }
 
-fn steps(steps: &[StepRecord]) -> Value {
+fn steps<'a>(steps: impl Iterator<Item = &'a StepRecord>) -> Value {
     let step = |step: &StepRecord| {
         let findings: Vec<Value> = step
             .findings
@@ -257,7 +332,7 @@ fn steps(steps: &[StepRecord]) -> Value {
             "findings": findings,
         })
     };
-    steps.iter().take(MOST_STEPS).map(step).collect()
+    steps.take(MOST_STEPS).map(step).collect()
 }
 
 /// What bringing a store what it missed came to.

@@ -95,6 +95,23 @@ pub fn remembering<'a>(chains: &'a [Chain], plugins: &Registry) -> BTreeSet<&'a 
         .collect()
 }
 
+/// Whether a step is of a restore drill: an etcd is booted on the restored backup for it. Of a plugin that is not there nobody knows.
+pub fn is_drill(kind: &StepKind, plugins: &Registry) -> bool {
+    match kind {
+        StepKind::Restore { boot } => *boot,
+        StepKind::Plugin { name, .. } => {
+            plugins.plugin(name).is_ok_and(|plugin| plugin.kind() == Kind::Script)
+        }
+        StepKind::Integrity | StepKind::Agreement | StepKind::Continuity => false,
+    }
+}
+
+/// The names of the chains that are restore drills.
+pub fn drills(chains: &[Chain], plugins: &Registry) -> Vec<String> {
+    let drills = |chain: &&Chain| chain.steps.iter().any(|step| is_drill(&step.kind, plugins));
+    chains.iter().filter(drills).map(|chain| chain.name.clone()).collect()
+}
+
 /// What proofs are made with.
 #[derive(Clone)]
 pub struct Means {
@@ -182,6 +199,7 @@ pub fn sealed(
             step: step.kind.name().to_owned(),
             counts: step.on_error.counts(),
             skipped: true,
+            drill: matches!(step.kind, StepKind::Restore { boot: true }),
             ..stored_step(STORED_STEP, Outcome::Inconclusive, format!("not run: {reason}"), 0)
         }));
     }
@@ -198,6 +216,7 @@ fn stored_step(step: &str, outcome: Outcome, summary: String, elapsed_ms: u64) -
         plugin_sha256: None,
         outcome,
         skipped: false,
+        drill: false,
         counts: true,
         summary,
         error: None,

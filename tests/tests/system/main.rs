@@ -1,7 +1,9 @@
 //! The whole system, from outside: the real binary on real etcd, with the real plugins.
 
 mod agent;
+mod agent_hostile;
 mod architecture;
+mod chains;
 mod check;
 mod cluster_faults;
 mod continuity;

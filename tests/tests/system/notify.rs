@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use holdfast_tests::alertmanager::Alertmanager;
 use holdfast_tests::service::{Call, Service};
 use holdfast_tests::site::{files_below, quoted, quoted_path};
+use holdfast_tests::tools::Etcd;
 use holdfast_tests::{Cluster, Site, plugins, tools, wait};
 use serde_json::Value;
 
@@ -87,6 +88,111 @@ fn a_failure_its_repetitions_and_its_end_are_two_messages() {
     assert_eq!(resolved["data"]["attributes"]["repeated"], "2");
 }
 
+/// A drill has kinds of its own beside the proof's, and each chain its own problem.
+#[test]
+fn a_drill_that_passes_fails_cannot_run_and_recovers_is_told() {
+    let etcd = Etcd::version("3.6");
+    let cluster = Cluster::builder().start();
+    cluster.put("/a", "1");
+    let far_end = Service::start(|_| (200, String::new()));
+    let url = format!("{}/in", far_end.endpoint());
+    let restore = "{ restore = { boot = true } }";
+    let script = |does: &str| format!("{{ plugin = \"hostile-script\", config = {{ do = \"{does}\" }} }}");
+    let program = format!("\"{}\"", etcd.server().display());
+    let site = hook(Site::of(&cluster), "hook", &url, "[\"drill.*\"]")
+        .guest("hostile-script")
+        .set("boot", "program", &program)
+        .chain("drill", &["{ integrity = {} }", restore, &script("pass")]);
+    site.holdfast(&["config", "check"]).exits(0);
+    site.holdfast(&["backup"]).exits(0);
+    let calls = far_end.calls();
+    assert_eq!(kinds(&calls), ["drill.passed"]);
+    let passed = body(&calls[0]);
+    assert_eq!(passed["data"]["attributes"]["backup-id"], site.newest_manifest()["id"]);
+    assert_eq!(passed["data"]["attributes"]["chain"], "drill");
+    assert_eq!(passed["data"]["details"]["steps"].as_array().map(Vec::len), Some(3), "{passed}");
+
+    // Twice the same trouble is one message.
+    let site = site.chain("drill", &["{ integrity = {} }", restore, &script("fail")]);
+    for _ in 0..2 {
+        site.holdfast(&["backup"]).exits(1);
+    }
+    let calls = far_end.calls();
+    assert_eq!(kinds(&calls)[1..], ["drill.failed"]);
+    let failed = body(&calls[1]);
+    let attributes = &failed["data"]["attributes"];
+    assert_eq!(
+        (&attributes["problem"], &attributes["status"]),
+        (&"test/drill/drill".into(), &"firing".into())
+    );
+    assert_eq!(
+        (&attributes["chain"], &attributes["stage"], &attributes["plugin"], &attributes["error"]),
+        (&"drill".into(), &"hostile-script".into(), &"hostile-script".into(), &"said no".into())
+    );
+    assert_eq!((&failed["severity"], &failed["type"]), (&"error".into(), &"holdfast.drill.failed".into()));
+
+    // Another trouble with the same drill: nothing boots.
+    let site = site.set("boot", "program", "\"/nowhere/etcd\"");
+    site.holdfast(&["backup"]).exits(1);
+    let calls = far_end.calls();
+    assert_eq!(kinds(&calls)[2..], ["drill.inconclusive"]);
+    let attributes = &body(&calls[2])["data"]["attributes"];
+    assert_eq!(
+        (&attributes["problem"], &attributes["stage"]),
+        (&"test/drill/drill".into(), &"restore".into())
+    );
+
+    // A proof without a drill says nothing of it.
+    let site = site.chain("sanity", &["{ integrity = {} }", "{ restore = {} }"]);
+    site.holdfast(&["backup"]).exits(0);
+    assert_eq!(far_end.calls().len(), 3);
+
+    // It is over with the next drill that passes, of whichever backup.
+    let site = site
+        .set("boot", "program", &program)
+        .chain("drill", &["{ integrity = {} }", restore, &script("pass")]);
+    site.holdfast(&["verify", "latest"]).exits(0);
+    let calls = far_end.calls();
+    let mut told = kinds(&calls)[3..].to_vec();
+    told.sort();
+    assert_eq!(told, ["drill.passed", "drill.resolved"]);
+    let resolved = calls.iter().map(body).find(|event| event["data"]["kind"] == "drill.resolved");
+    let attributes = &resolved.expect("it is among them")["data"]["attributes"];
+    assert_eq!(attributes["problem"], "test/drill/drill");
+    assert_eq!(attributes["resolves"], "drill.inconclusive");
+
+    // One that does not get as far as a restore is no silence either.
+    let data = site.newest_data();
+    let mut bytes = fs::read(&data).expect("the data can be read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&data, bytes).expect("the data can be written");
+    site.holdfast(&["verify", "latest"]).exits(1);
+    let calls = far_end.calls();
+    assert_eq!(kinds(&calls)[5..], ["drill.inconclusive"]);
+    assert_eq!(body(&calls[5])["data"]["attributes"]["chain"], "drill");
+}
+
+/// A drill that is due and for which no backup can be had is no silence.
+#[test]
+fn a_scheduled_drill_that_does_not_come_about_is_told() {
+    let far_end = Service::start(|_| (200, String::new()));
+    let url = format!("{}/in", far_end.endpoint());
+    let site = hook(Site::with_endpoints(&["http://127.0.0.1:1"]), "hook", &url, "[\"drill.*\"]")
+        .set("backup", "schedule", NEVER)
+        .chain("drill", &["{ restore = { boot = true } }"])
+        .set("[verify]", "schedule", "\"* * * * *\"")
+        .set("[verify]", "chain", "\"drill\"");
+    let mut agent = site.start(&["agent"]);
+    agent.wait_for_line("not verified");
+    let calls = wait::until("the event", || Some(far_end.calls()).filter(|calls| !calls.is_empty()));
+    assert_eq!(kinds(&calls), ["drill.inconclusive"]);
+    let attributes = &body(&calls[0])["data"]["attributes"];
+    assert_eq!((&attributes["problem"], &attributes["chain"]), (&"test/drill/drill".into(), &"drill".into()));
+    agent.terminate();
+    assert!(agent.wait().success(), "{}", agent.log());
+}
+
 #[test]
 fn what_cannot_be_delivered_waits_on_disk_and_goes_when_it_can() {
     let cluster = Cluster::builder().start();
@@ -121,8 +227,11 @@ fn what_cannot_be_delivered_waits_on_disk_and_goes_when_it_can() {
     let last = calls.last().expect("a call");
     assert_eq!(body(last)["id"], body(&calls[0])["id"]);
     assert_eq!(header(last, "content-length"), first, "the same event, byte for byte");
-    let listed = site.holdfast(&["notify", "list", "--output", "json"]).exits(0).json();
-    assert_eq!(listed[0]["waiting"], serde_json::json!([]), "{listed}");
+    // It leaves the queue last, so that a crash tells twice and not never.
+    let listed = wait::until("an empty queue", || {
+        let listed = site.holdfast(&["notify", "list", "--output", "json"]).exits(0).json();
+        (listed[0]["waiting"] == serde_json::json!([])).then_some(listed)
+    });
     assert_eq!(listed[0]["delivered"], 1);
     agent.terminate();
     assert!(agent.wait().success(), "{}", agent.log());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_tests::cluster::temporary_directory;
 use holdfast_tests::tools::Etcd;
-use holdfast_tests::{Cluster, Site, objects, plugins, wait};
+use holdfast_tests::{Cluster, Site, objects, plugins, site, wait};
 use serde_json::Value;
 
 const RESTORE: &str = "{ restore = { boot = true } }";
@@ -101,6 +101,31 @@ fn a_drill_restores_boots_and_smokes_a_backup_of_each_version() {
             record["steps"][2]["measurements"].as_array().is_some_and(|told| told.len() == 2),
             "{record}"
         );
+        nothing_is_left(&site);
+    }
+}
+
+/// A component of the first contract for scripts, as it lies in the tests of the plugin host, works with each etcd.
+#[test]
+fn a_script_of_the_released_contract_runs_as_it_lies() {
+    let (_directory, file) = data("kubernetes-t2");
+    let listed = site::holdfast(&["keys", &file.display().to_string()]);
+    let keys: Vec<&str> = listed.exits(0).stdout.lines().collect();
+    let last = keys.iter().rfind(|key| **key < "/registry/t").expect("it has some");
+    let changes = "put a, put b, delete a, delete b, put c, delete c";
+    let expected = format!("2072 {} | {last} 5 | {changes}", keys.len());
+    for version in ["3.6", "3.7"] {
+        let Some(etcd) = Etcd::find(version) else { continue };
+        let step = "{ plugin = \"frozen\", config = { prefix = \"/registry/\" } }";
+        let site = booting(Site::with_endpoints(&["http://127.0.0.1:1"]), &etcd)
+            .frozen("script-0.1.0")
+            .chain("drill", &[step]);
+        let (record, code) = verified(&site, &file);
+        assert_eq!((told(&record), code), (vec!["frozen passed".to_owned()], 0), "{version}: {record}");
+        assert_eq!(summary(&record, 0), expected, "{version}");
+        let step = &record["steps"][0];
+        assert_eq!(step["findings"][0]["message"], r#"{"prefix":"/registry/"}"#, "{record}");
+        assert_eq!(step["measurements"][0]["attributes"]["of"], "a scan", "{record}");
         nothing_is_left(&site);
     }
 }

@@ -20,7 +20,7 @@ pub(crate) static FACTS: LazyLock<Facts> =
 /// Long enough for a busy machine, short enough for a test that would hang.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-struct Reach {
+pub(crate) struct Reach {
     setup: Setup,
     _host: PluginHost,
     plugin: Arc<Plugin>,
@@ -33,18 +33,18 @@ async fn reaching(setup: Setup) -> Reach {
     Reach { setup, _host: host, plugin }
 }
 
-async fn reaching_under(limits: Limits) -> Reach {
+pub(crate) async fn reaching_under(limits: Limits) -> Reach {
     let limits = Limits { timeout: PATIENCE, cpu: PATIENCE, ..limits };
     reaching(Setup::new().options("reach", PluginOptions { limits, ..PluginOptions::default() })).await
 }
 
 impl Reach {
-    async fn call(&self, config: Value, grants: &Grants) -> VerifyRun {
+    pub(crate) async fn call(&self, config: Value, grants: &Grants) -> VerifyRun {
         self.plugin.verify_inspected(subject(), &FACTS, Vec::new(), &config, grants).await
     }
 
     /// The answer, or the guest's own words about its failure.
-    async fn ask(&self, config: Value, grants: &Grants) -> String {
+    pub(crate) async fn ask(&self, config: Value, grants: &Grants) -> String {
         match self.call(config, grants).await.result {
             Ok(report) => report.summary,
             Err(error) => format!("{}: {}", error.code, error.message),

@@ -8,5 +8,6 @@ mod harness;
 mod hostile;
 mod loading;
 mod notifiers;
+mod rebinding;
 mod reload;
 mod servers;

@@ -11,6 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+/// Any port of this machine alone.
+const LOOPBACK: &str = "127.0.0.1:0";
+
 /// What a server does with each request.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
@@ -34,7 +37,7 @@ impl Answer {
     }
 }
 
-/// A server on a loopback address. Ends when it is dropped.
+/// A server, on a loopback address unless it says another. Ends when it is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -43,7 +46,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(answer: Answer) -> Server {
-        Server::speaking(answer, None).await
+        Server::at(LOOPBACK, answer).await
+    }
+
+    /// A server on another address of this machine.
+    pub(crate) async fn at(address: &str, answer: Answer) -> Server {
+        Server::speaking(address, answer, None).await
     }
 
     /// A server that speaks TLS with this certificate.
@@ -54,11 +62,11 @@ impl Server {
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .expect("a certificate and its key");
-        Server::speaking(answer, Some(TlsAcceptor::from(Arc::new(config)))).await
+        Server::speaking(LOOPBACK, answer, Some(TlsAcceptor::from(Arc::new(config)))).await
     }
 
-    async fn speaking(answer: Answer, tls: Option<TlsAcceptor>) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    async fn speaking(address: &str, answer: Answer, tls: Option<TlsAcceptor>) -> Server {
+        let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let heads: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = Arc::clone(&heads);

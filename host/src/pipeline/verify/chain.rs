@@ -133,6 +133,7 @@ impl Bench {
             plugin_sha256: verdict.sha256,
             outcome: verdict.outcome,
             skipped: verdict.skipped,
+            drill: super::is_drill(&step.kind, &self.plugins),
             counts: step.on_error.counts() && applies,
             summary: verdict.summary,
             error: verdict.error,
