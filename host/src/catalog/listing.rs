@@ -21,6 +21,8 @@ pub struct Listing {
     /// Data that no manifest names, and what lies beside backups that are not there: of a run under way, or left by one that died.
     /// Data is left out when a manifest could not be read, for that one may name any of it.
     pub orphans: Vec<ObjectInfo>,
+    /// Whether it is known which data belongs to nobody: not when a manifest could not be read.
+    pub orphans_known: bool,
     /// Documents that could not be read. Reported, so that one bad object does not hide the good ones.
     pub unreadable: Vec<CatalogError>,
     /// Backups with a pin that could not be read: it may be one that holds.
@@ -157,8 +159,12 @@ pub async fn list(store: &dyn Store) -> Result<Listing, CatalogError> {
         names.extend(again.into_iter().map(|object| object.path));
         orphans = orphans_among(&others, &names, &manifests);
     }
-    let mut listing =
-        Listing { orphans, committed: manifests.keys().cloned().collect(), ..Listing::default() };
+    let mut listing = Listing {
+        orphans,
+        orphans_known: all_read(&manifests),
+        committed: manifests.keys().cloned().collect(),
+        ..Listing::default()
+    };
     let (mut records, _) = records.of(&listing.committed, &mut listing.unreadable);
     let (mut pins, doubtful) = pins.of(&listing.committed, &mut listing.unreadable);
     listing.doubtful_pins = doubtful;
@@ -184,8 +190,7 @@ fn orphans_among(
     names: &BTreeSet<ObjectPath>,
     manifests: &Manifests,
 ) -> Vec<ObjectInfo> {
-    // What a manifest names that was not read, or was refused, may be needed: by whoever finds out that it was right after all.
-    let all_read = manifests.values().all(|read| read.manifest.is_ok() && read.refused.is_empty());
+    let all_read = all_read(manifests);
     let named = manifests.values().filter_map(|read| read.manifest.as_ref().ok()?.as_ref());
     let named: BTreeSet<&ObjectPath> = named.map(|manifest| &manifest.stored.path).collect();
     let is_orphan = |object: &&ObjectInfo| match role(&object.path) {
@@ -200,6 +205,11 @@ fn orphans_among(
         _ => false,
     };
     objects.iter().filter(is_orphan).cloned().collect()
+}
+
+/// What a manifest names that was not read, or was refused, may be needed: by whoever finds out that it was right after all.
+fn all_read(manifests: &Manifests) -> bool {
+    manifests.values().all(|read| read.manifest.is_ok() && read.refused.is_empty())
 }
 
 /// What lies in a backup's folder, as far as it is read together.

@@ -20,6 +20,8 @@ mod listing;
 mod upload;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
