@@ -44,7 +44,7 @@ pub use manifest::{
 pub use pin::{PIN_FORMAT, Pin, PinAction};
 use reading::{Bounds, Document, read_document};
 pub use record::{Measured, RECORD_FORMAT, Record, StepRecord, Trigger, Used};
-pub use removal::{locked_until, remove, remove_all, remove_uncommitted};
+pub use removal::{earlier_data, locked_until, remove, remove_all, remove_uncommitted};
 pub use seal::{Sealed, commit, is_signed_by, seal, sign};
 pub use trust::{Trust, TrustedStore};
 
