@@ -7,7 +7,7 @@
 
 pub mod pattern;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_snapshot::Outcome;
 use futures::StreamExt;
@@ -201,13 +201,17 @@ pub async fn check(named: &NamedStore, order: &Order<'_>, cancel: &CancellationT
     checked.backups = listing.entries.len();
     let last_good = |entry: &Entry| last_good(entry, before.as_ref());
     let chosen = chosen(&listing.entries, order.reading, last_good);
-    for entry in &listing.entries {
+    let mut glances = glances(named, &listing.entries, &chosen, order, cancel).await;
+    for (index, entry) in listing.entries.iter().enumerate() {
         if cancel.is_cancelled() {
             checked.errors.push("stopped before the end".to_owned());
             return checked;
         }
         let id = &entry.manifest.id;
-        let looked = look(named, &entry.manifest, chosen.contains(&id), order).await;
+        let looked = match glances.remove(&index) {
+            Some(looked) => looked,
+            None => look(named, &entry.manifest, true, order).await,
+        };
         let last_good = last_good(entry);
         match looked {
             Ok(depth) => {
@@ -350,7 +354,11 @@ fn last_good(entry: &Entry, before: Option<&Check>) -> Timestamp {
 }
 
 /// The backups that are read whole: those first that were not for longest, so that samples cover all in time.
-fn chosen(entries: &[Entry], reading: Reading, last_good: impl Fn(&Entry) -> Timestamp) -> Vec<&BackupId> {
+fn chosen(
+    entries: &[Entry],
+    reading: Reading,
+    last_good: impl Fn(&Entry) -> Timestamp,
+) -> BTreeSet<&BackupId> {
     let count = match reading {
         Reading::None => 0,
         Reading::Sample(percent) => (entries.len() as f64 * percent / 100.0).ceil() as usize,
@@ -365,6 +373,22 @@ fn chosen(entries: &[Entry], reading: Reading, last_good: impl Fn(&Entry) -> Tim
 enum Looked {
     Bad(Kind, Depth, String),
     Unknown(String),
+}
+
+/// Looks at those that are not read, by their places: side by side, for over a network each look takes a round trip and hardly anything
+/// else. None are left out, unless it is cancelled.
+async fn glances(
+    named: &NamedStore,
+    entries: &[Entry],
+    chosen: &BTreeSet<&BackupId>,
+    order: &Order<'_>,
+    cancel: &CancellationToken,
+) -> BTreeMap<usize, Result<Depth, Looked>> {
+    let unread: Vec<usize> =
+        (0..entries.len()).filter(|index| !chosen.contains(&entries[*index].manifest.id)).collect();
+    let looks = futures::stream::iter(unread)
+        .map(|index| async move { (index, look(named, &entries[index].manifest, false, order).await) });
+    looks.buffer_unordered(named.store.reads_at_once()).take_until(cancel.cancelled()).collect().await
 }
 
 async fn look(

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{BUCKET, Options, Site, body, options, store};
 use crate::catalog::testing::{packed, record, sample};
 use crate::catalog::{self, BackupId, Manifest};
+use crate::check;
 use crate::pack;
 use crate::progress::Silent;
 use crate::prune::{Order, prune};
@@ -205,6 +206,37 @@ async fn documents_are_read_side_by_side_while_their_names_are_listed() {
     let documents = requests.iter().filter(|request| request.is_range()).count() as i64;
     let pages = requests.iter().filter(|request| request.target.contains("list-type=2")).count();
     assert_eq!((documents, pages, requests.len() as i64), (2 * count, 5, 2 * count + 5));
+}
+
+/// A check that reads nothing asks for many objects at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_glance_at_many_backups_waits_for_no_round_trip_twice() {
+    const BACKUPS: usize = 30;
+    let gate = Arc::new(Gate::default());
+    let held = Arc::clone(&gate);
+    let Some(site) = Site::new(move |request| {
+        if request.method != "HEAD" {
+            return Fault::None;
+        }
+        held.comes("look");
+        if held.waits_for("look", BACKUPS) { Fault::None } else { Fault::Answer(400, String::new()) }
+    }) else {
+        return;
+    };
+    let folder = files_of(&site.server);
+    let ids: Vec<BackupId> = (0..BACKUPS as i64).map(|number| plant_backup(&folder, number)).collect();
+    let named = crate::pipeline::named("far", Arc::new(store(site.options())));
+    let order = check::Order {
+        reading: check::Reading::None,
+        identities: &[],
+        clock: Timestamp::now,
+        progress: &Silent,
+    };
+    let checked = check::check(&named, &order, &CancellationToken::new()).await;
+    assert!(checked.errors.is_empty(), "{:?}", checked.errors);
+    // Each is of another size than its manifest says, and is told in the order of ids.
+    let told: Vec<&BackupId> = checked.damaged.iter().map(|damage| &damage.backup).collect();
+    assert_eq!(told, ids.iter().collect::<Vec<_>>());
 }
 
 /// A manifest and its signature are asked for at once.
