@@ -20,6 +20,7 @@ mod lineage;
 mod listing;
 mod manifest;
 pub mod pin;
+mod reading;
 mod record;
 mod removal;
 mod seal;
@@ -27,7 +28,6 @@ mod trust;
 
 use std::collections::BTreeSet;
 
-use futures::StreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -37,13 +37,14 @@ pub use lineage::{
     Gap, GapKind, INVENTORY_FORMAT, Inventory, Known, Link, Stamp, add_inventory, link, newest_inventory,
     old_inventories,
 };
-pub use listing::{Editions, Listing, editions, editions_of, ids, list, next_edition, order_of};
+pub use listing::{Editions, Listing, editions, editions_of, ids, ids_from, list, next_edition, order_of};
 pub use manifest::{
     ClusterIdentity, FIRST_EDITION, MANIFEST_FORMAT, Manifest, PackInfo, PlainInfo, Repack, StoredInfo,
 };
 pub use pin::{PIN_FORMAT, Pin, PinAction};
+use reading::{Bounds, Document, read_document};
 pub use record::{Measured, RECORD_FORMAT, Record, StepRecord, Trigger, Used};
-pub use removal::{locked_until, remove, remove_all, remove_uncommitted};
+pub use removal::{earlier_data, locked_until, remove, remove_all, remove_uncommitted};
 pub use seal::{Sealed, commit, is_signed_by, seal, sign};
 pub use trust::{Trust, TrustedStore};
 
@@ -53,8 +54,6 @@ use crate::store::{self, ObjectPath, Store, StoreError};
 
 /// Largest manifest or record that is read: they are a few kilobytes, and findings are capped.
 pub const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
-/// Documents read side by side: over a network each takes a round trip and hardly anything else.
-const READERS: usize = 64;
 const DATA_PREFIX: &str = "data/";
 /// Checks of a store that are kept.
 const KEPT_CHECKS: usize = 30;
@@ -294,37 +293,6 @@ impl CatalogError {
     }
 }
 
-#[derive(Deserialize)]
-struct FormatOnly {
-    format: String,
-}
-
-async fn read_document<T: for<'de> Deserialize<'de>>(
-    store: &dyn Store,
-    object: &ObjectPath,
-    known: &'static str,
-) -> Result<T, CatalogError> {
-    let bytes = store::read_small(store, object, MAX_DOCUMENT_BYTES).await.map_err(|error| match error {
-        StoreError::Refused { path, reason } => {
-            CatalogError::Untrusted { path, store: store.describe(), reason }
-        }
-        error => error.into(),
-    })?;
-    let damaged =
-        |source| CatalogError::Damaged { path: object.to_string(), store: store.describe(), source };
-    // The format comes first: a newer document need not parse as ours.
-    let FormatOnly { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if format != known {
-        return Err(CatalogError::Format {
-            path: object.to_string(),
-            store: store.describe(),
-            format,
-            known,
-        });
-    }
-    serde_json::from_slice(&bytes).map_err(damaged)
-}
-
 async fn write_document(
     store: &dyn Store,
     object: &ObjectPath,
@@ -344,15 +312,13 @@ async fn write_document(
 pub async fn claim(store: &dyn Store, cluster: &ClusterIdentity, now: Timestamp) -> Result<(), CatalogError> {
     let object = path(REPOSITORY.to_owned());
     let mine = Repository { format: REPOSITORY_FORMAT.to_owned(), cluster: cluster.clone(), created: now };
-    let held: Repository = match read_document(store, &object, REPOSITORY_FORMAT).await {
+    let held: Repository = match read_document(store, &object).await {
         Ok(held) => held,
         Err(CatalogError::Store(StoreError::NotFound { .. })) => {
             match write_document(store, &object, &mine).await {
                 Ok(()) => return Ok(()),
                 // Another agent was first: see what it wrote.
-                Err(CatalogError::Store(StoreError::Exists { .. })) => {
-                    read_document(store, &object, REPOSITORY_FORMAT).await?
-                }
+                Err(CatalogError::Store(StoreError::Exists { .. })) => read_document(store, &object).await?,
                 Err(error) => return Err(error),
             }
         }
@@ -395,7 +361,7 @@ pub async fn add_check(store: &dyn Store, check: &Check) -> Result<(), CatalogEr
 pub async fn last_check(store: &dyn Store) -> Result<Option<Check>, CatalogError> {
     let objects = store::list_all(store, CHECKS_PREFIX).await?;
     for object in objects.iter().rev() {
-        match read_document(store, &object.path, CHECK_FORMAT).await {
+        match read_document(store, &object.path).await {
             Err(CatalogError::Damaged { .. } | CatalogError::Format { .. }) => {}
             read => return read.map(Some),
         }
@@ -419,10 +385,14 @@ pub async fn manifest(store: &dyn Store, id: &BackupId) -> Result<Option<Manifes
     let objects = store::list_all(store, &format!("backups/{id}/")).await?;
     let Some(editions) = listing::editions_in(&objects).remove(id) else { return Ok(None) };
     let (found, refused) = newest_edition(store, id, &editions).await;
+    tell_of(&refused);
+    found
+}
+
+fn tell_of(refused: &[CatalogError]) {
     for error in refused {
         tracing::warn!(%error, "an edition of this backup is passed over");
     }
-    found
 }
 
 /// A manifest, none when it is not there, or why it is not to be had.
@@ -455,7 +425,7 @@ pub async fn read_edition(
     edition: u32,
 ) -> Result<Option<Manifest>, CatalogError> {
     let object = edition_path(id, edition);
-    match read_document::<Manifest>(store, &object, MANIFEST_FORMAT).await {
+    match read_document::<Manifest>(store, &object).await {
         Ok(manifest) if manifest.id == *id && manifest.edition == edition => Ok(Some(manifest)),
         Ok(manifest) => Err(CatalogError::Misplaced {
             path: object.to_string(),
@@ -469,7 +439,7 @@ pub async fn read_edition(
 
 /// A backup's verification records, oldest first.
 pub async fn records(store: &dyn Store, id: &BackupId) -> Result<Vec<Record>, CatalogError> {
-    let read = documents(store, &format!("records/{id}/"), RECORD_FORMAT).await?;
+    let read = documents(store, &format!("records/{id}/")).await?;
     read.into_iter().collect::<Result<_, _>>().map(in_order)
 }
 
@@ -482,7 +452,7 @@ pub async fn readable_records(
     id: &BackupId,
 ) -> Result<(Vec<Record>, Vec<CatalogError>), CatalogError> {
     let (mut records, mut errors) = (Vec::new(), Vec::new());
-    for read in documents(store, &format!("records/{id}/"), RECORD_FORMAT).await? {
+    for read in documents(store, &format!("records/{id}/")).await? {
         match read {
             Ok(record) => records.push(record),
             // Removed since it was listed.
@@ -495,19 +465,20 @@ pub async fn readable_records(
 
 /// What was said about keeping one backup, in the order of names.
 pub async fn pins(store: &dyn Store, id: &BackupId) -> Result<Vec<Pin>, CatalogError> {
-    documents(store, &format!("pins/{id}/"), PIN_FORMAT).await?.into_iter().collect()
+    documents(store, &format!("pins/{id}/")).await?.into_iter().collect()
 }
 
 /// Every document under a prefix, in the order of names.
-async fn documents<T: for<'de> Deserialize<'de> + Send>(
+async fn documents<T: Document>(
     store: &dyn Store,
     prefix: &str,
-    format: &'static str,
 ) -> Result<Vec<Result<T, CatalogError>>, CatalogError> {
     let objects = store::list_all(store, prefix).await?;
-    let reads = futures::stream::iter(objects)
-        .map(|object| async move { read_document::<T>(store, &object.path, format).await });
-    Ok(reads.buffered(READERS).collect().await)
+    let bounds = &Bounds::of(store);
+    let reads = objects.into_iter().map(|object| async move {
+        bounds.read(object.size_bytes, read_document::<T>(store, &object.path)).await
+    });
+    Ok(futures::future::join_all(reads).await)
 }
 
 /// Oldest first, by their own word: names may come from clocks that differ.

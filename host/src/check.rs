@@ -7,7 +7,7 @@
 
 pub mod pattern;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_snapshot::Outcome;
 use futures::StreamExt;
@@ -43,7 +43,7 @@ pub enum Reading {
 }
 
 /// What is wrong with a backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Its data is gone.
@@ -111,15 +111,20 @@ pub struct Checked {
     pub missing: Vec<Gap>,
     /// What belongs to no backup: being written, or left by a run that died.
     pub orphans: Vec<Orphan>,
-    /// What the damaged backups have in common.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pattern: Option<Pattern>,
+    /// Whether all of those are known: not when a manifest cannot be read, which may name any data.
+    pub orphans_known: bool,
+    /// What the damaged backups have in common, for each kind of damage.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patterns: Vec<Pattern>,
     /// How it was at the check before.
     pub trend: Trend,
     /// What could not be looked at.
     pub errors: Vec<String>,
     #[serde(skip)]
     seen: BTreeMap<BackupId, Seen>,
+    /// Of which backups the bad documents are the manifests.
+    #[serde(skip)]
+    unread: Vec<(usize, BackupId)>,
 }
 
 impl Checked {
@@ -133,10 +138,12 @@ impl Checked {
             bad_documents: Vec::new(),
             missing: Vec::new(),
             orphans: Vec::new(),
-            pattern: None,
+            orphans_known: false,
+            patterns: Vec::new(),
             trend: Trend::First,
             errors: Vec::new(),
             seen: BTreeMap::new(),
+            unread: Vec::new(),
         }
     }
 
@@ -194,18 +201,28 @@ pub async fn check(named: &NamedStore, order: &Order<'_>, cancel: &CancellationT
     checked.backups = listing.entries.len();
     let last_good = |entry: &Entry| last_good(entry, before.as_ref());
     let chosen = chosen(&listing.entries, order.reading, last_good);
-    for entry in &listing.entries {
+    let mut glances = glances(named, &listing.entries, &chosen, order, cancel).await;
+    for (index, entry) in listing.entries.iter().enumerate() {
         if cancel.is_cancelled() {
             checked.errors.push("stopped before the end".to_owned());
             return checked;
         }
         let id = &entry.manifest.id;
-        let looked = look(named, &entry.manifest, chosen.contains(&id), order).await;
+        let looked = match glances.remove(&index) {
+            Some(looked) => looked,
+            None => look(named, &entry.manifest, true, order).await,
+        };
         let last_good = last_good(entry);
         match looked {
             Ok(depth) => {
                 checked.read += usize::from(depth >= Depth::Stored);
                 checked.unpacked += usize::from(depth == Depth::Unpacked);
+                // Nor does it take back what a closer look has found.
+                if let Some(then) = bad_before(before.as_ref(), id).filter(|then| depth < then.depth) {
+                    checked.damaged.push(carried_on(id, then));
+                    checked.seen.insert(id.clone(), then.clone());
+                    continue;
+                }
                 let last_good = if depth >= Depth::Stored { session.now() } else { last_good };
                 // A glance takes back nothing of what a closer look has seen.
                 let then = before.as_ref().and_then(|check| check.backups.get(id)).filter(|then| then.good);
@@ -222,7 +239,7 @@ pub async fn check(named: &NamedStore, order: &Order<'_>, cancel: &CancellationT
             Err(Looked::Unknown(error)) => checked.errors.push(format!("backup `{id}`: {error}")),
         }
     }
-    checked.pattern = pattern::pattern(&listing.entries, &checked.damaged);
+    checked.patterns = pattern::patterns(&listing.entries, &checked.damaged);
     checked.trend = pattern::trend(&checked.seen, before.as_ref());
     let document = Check {
         format: CHECK_FORMAT.to_owned(),
@@ -235,6 +252,28 @@ pub async fn check(named: &NamedStore, order: &Order<'_>, cancel: &CancellationT
         checked.errors.push(format!("what was seen could not be noted: {}", with_causes(&error)));
     }
     checked
+}
+
+/// What the check before knew of a backup that was damaged.
+fn bad_before<'a>(before: Option<&'a Check>, id: &BackupId) -> Option<&'a Seen> {
+    before?.backups.get(id).filter(|then| !then.good)
+}
+
+/// Damage that only shows when it is looked for more closely than now. How closely tells what it was.
+fn carried_on(id: &BackupId, then: &Seen) -> Damage {
+    let kind = match then.depth {
+        Depth::Named => Kind::Missing,
+        Depth::Stored => Kind::Storage,
+        Depth::Unpacked => Kind::Creation,
+    };
+    let detail = "a check that read it found it so, and this one did not; `--read-data` reads it again";
+    Damage {
+        backup: id.clone(),
+        kind,
+        detail: detail.to_owned(),
+        last_good: then.last_good,
+        good_in: Vec::new(),
+    }
 }
 
 /// Backups that are there and are not those that the ones after them follow.
@@ -266,9 +305,20 @@ pub fn compare(all: &mut [Checked]) {
             (checked.store.clone(), good.map(|(id, _)| id.clone()).collect())
         })
         .collect();
-    for damage in all.iter_mut().flat_map(|checked| &mut checked.damaged) {
-        let holds = |(_, ids): &&(String, Vec<BackupId>)| ids.contains(&damage.backup);
-        damage.good_in = good.iter().filter(holds).map(|(store, _)| store.clone()).collect();
+    let good_in = |id: &BackupId| -> Vec<String> {
+        good.iter().filter(|(_, ids)| ids.contains(id)).map(|(store, _)| store.clone()).collect()
+    };
+    for checked in all {
+        for damage in &mut checked.damaged {
+            damage.good_in = good_in(&damage.backup);
+        }
+        for (index, id) in &checked.unread {
+            let stores = good_in(id);
+            if let Some(told) = checked.bad_documents.get_mut(*index).filter(|_| !stores.is_empty()) {
+                told.push_str("; the backup is good in ");
+                told.push_str(&stores.join(", "));
+            }
+        }
     }
 }
 
@@ -276,9 +326,15 @@ fn sort_documents(listing: &Listing, checked: &mut Checked) {
     for error in &listing.unreadable {
         match error {
             CatalogError::Store(_) | CatalogError::Format { .. } => checked.errors.push(with_causes(error)),
-            _ => checked.bad_documents.push(with_causes(error)),
+            _ => {
+                let manifest = error.object().and_then(|object| object.strip_prefix("backups/"));
+                let id = manifest.and_then(|object| object.split_once('/')?.0.parse().ok());
+                checked.unread.extend(id.map(|id| (checked.bad_documents.len(), id)));
+                checked.bad_documents.push(with_causes(error));
+            }
         }
     }
+    checked.orphans_known = listing.orphans_known;
     let orphan = |object: &crate::store::ObjectInfo| Orphan {
         path: object.path.clone(),
         size_bytes: object.size_bytes,
@@ -298,7 +354,11 @@ fn last_good(entry: &Entry, before: Option<&Check>) -> Timestamp {
 }
 
 /// The backups that are read whole: those first that were not for longest, so that samples cover all in time.
-fn chosen(entries: &[Entry], reading: Reading, last_good: impl Fn(&Entry) -> Timestamp) -> Vec<&BackupId> {
+fn chosen(
+    entries: &[Entry],
+    reading: Reading,
+    last_good: impl Fn(&Entry) -> Timestamp,
+) -> BTreeSet<&BackupId> {
     let count = match reading {
         Reading::None => 0,
         Reading::Sample(percent) => (entries.len() as f64 * percent / 100.0).ceil() as usize,
@@ -313,6 +373,22 @@ fn chosen(entries: &[Entry], reading: Reading, last_good: impl Fn(&Entry) -> Tim
 enum Looked {
     Bad(Kind, Depth, String),
     Unknown(String),
+}
+
+/// Looks at those that are not read, by their places: side by side, for over a network each look takes a round trip and hardly anything
+/// else. None are left out, unless it is cancelled.
+async fn glances(
+    named: &NamedStore,
+    entries: &[Entry],
+    chosen: &BTreeSet<&BackupId>,
+    order: &Order<'_>,
+    cancel: &CancellationToken,
+) -> BTreeMap<usize, Result<Depth, Looked>> {
+    let unread: Vec<usize> =
+        (0..entries.len()).filter(|index| !chosen.contains(&entries[*index].manifest.id)).collect();
+    let looks = futures::stream::iter(unread)
+        .map(|index| async move { (index, look(named, &entries[index].manifest, false, order).await) });
+    looks.buffer_unordered(named.store.reads_at_once()).take_until(cancel.cancelled()).collect().await
 }
 
 async fn look(

@@ -23,6 +23,7 @@ pub mod inspect;
 pub mod intent;
 pub mod inventory;
 pub mod known_stores;
+mod naming;
 pub mod preflight;
 pub mod remembered;
 pub mod single_flight;
@@ -256,7 +257,7 @@ pub async fn run(
     };
 
     let named = async {
-        let id = store::free_id(&stores, session.started, inspected.inspection.facts.revision).await?;
+        let id = naming::free_id(&stores, session.started, inspected.inspection.facts.revision).await?;
         intent.commits(&id)?;
         Ok(id)
     };

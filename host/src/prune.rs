@@ -40,6 +40,8 @@ pub struct Pruned {
     pub young: Vec<ObjectPath>,
     /// Objects that belong to no backup, or are checks and inventories that nobody needs, and that the store keeps locked. A later run removes them.
     pub locked: Vec<ObjectPath>,
+    /// Whether it was known what belongs to no backup: not when a manifest cannot be read, which may name any data.
+    pub orphans_known: bool,
     /// What could not be read. The backups concerned were left alone.
     pub unreadable: Vec<String>,
     /// Why it ended early.
@@ -57,6 +59,7 @@ impl Pruned {
             freed_bytes: 0,
             young: Vec::new(),
             locked: Vec::new(),
+            orphans_known: false,
             unreadable: Vec::new(),
             error: None,
         }
@@ -92,6 +95,7 @@ pub async fn prune(named: &NamedStore, order: &Order<'_>, cancel: &CancellationT
             return pruned;
         }
     };
+    pruned.orphans_known = listing.orphans_known;
     pruned.unreadable = listing.unreadable.iter().map(|error| with_causes(error)).collect();
     // What a newer release wrote may build on any of these.
     let newer = listing.unreadable.iter().find(|error| matches!(error, CatalogError::Format { .. }));

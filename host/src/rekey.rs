@@ -514,16 +514,8 @@ async fn left_over(order: &Order<'_>, named: &NamedStore, manifest: &Manifest) -
     }
     let store = named.store.as_ref();
     let removed = async {
-        let editions = catalog::editions_of(store, &manifest.id).await?;
-        for edition in editions.into_iter().filter(|edition| *edition < manifest.edition) {
-            // One that is not read here names nothing that this may remove.
-            let Ok(Some(earlier)) = catalog::read_edition(store, &manifest.id, edition).await else {
-                continue;
-            };
-            let path = earlier.stored.path;
-            if path != manifest.stored.path && store.head(&path).await?.is_some() {
-                store.delete(&path).await?;
-            }
+        for path in catalog::earlier_data(store, manifest).await? {
+            store.delete(&path).await?;
         }
         Ok::<_, RekeyError>(())
     };

@@ -131,6 +131,11 @@ pub enum Reason {
         /// How many the rule keeps.
         keep: u32,
     },
+    /// Stays beside the newest, and takes no good one's place: its proof failed.
+    BesideLast {
+        /// How many the rule keeps.
+        keep: u32,
+    },
     /// Stays: the one of its period.
     Period {
         /// The rule.
@@ -176,6 +181,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Last { keep } => write!(formatter, "last {keep}"),
+            Self::BesideLast { keep } => write!(formatter, "beside the last {keep}, as its proof failed"),
             Self::Period { rule, period } => write!(formatter, "{} {period}", rule.name()),
             Self::NoRule => formatter.write_str("no rule counts backups"),
             Self::NewestProved => formatter.write_str("newest proved"),
@@ -274,8 +280,12 @@ fn counted(sorted: &[&Candidate], policy: &Policy) -> Vec<Vec<Reason>> {
             if left == 0 {
                 break;
             }
-            counted[index].push(Reason::Last { keep });
-            left -= u32::from(candidate.proof != Proof::Failed);
+            if candidate.proof == Proof::Failed {
+                counted[index].push(Reason::BesideLast { keep });
+            } else {
+                counted[index].push(Reason::Last { keep });
+                left -= 1;
+            }
         }
     }
     for (&rule, &keep) in &policy.periods {

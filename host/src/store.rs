@@ -136,6 +136,10 @@ pub trait Store: Send + Sync {
     /// Optional abilities.
     fn features(&self) -> Features;
 
+    /// How many small objects are best read at once: enough that round trips do not add up, and no more than the place, and this
+    /// process, can bear.
+    fn reads_at_once(&self) -> usize;
+
     /// Is it there and writable? Called before a run begins, so that a run does not fail at its end.
     async fn probe(&self) -> Result<(), StoreError>;
 
@@ -146,7 +150,8 @@ pub trait Store: Send + Sync {
     /// Returns the bytes written.
     async fn put(&self, path: &ObjectPath, body: ByteStream) -> Result<u64, StoreError>;
 
-    /// Reads an object, or a range of its bytes.
+    /// Reads an object, or a range of its bytes. What of a range lies behind the object's end is not there, and no error: what
+    /// comes is shorter, or nothing. For an empty range the object need not be looked for.
     async fn get(&self, path: &ObjectPath, range: Option<Range<u64>>) -> Result<ByteStream, StoreError>;
 
     /// Facts about one object; none if it is not there.
@@ -164,10 +169,20 @@ pub trait Store: Send + Sync {
 
 /// Every object under a prefix, page after page.
 pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+    list_each(store, prefix, |_| {}).await
+}
+
+/// The same. `each` hears of every object as soon as its page has come, before the next is asked for.
+pub async fn list_each(
+    store: &dyn Store,
+    prefix: &str,
+    mut each: impl FnMut(&ObjectInfo),
+) -> Result<Vec<ObjectInfo>, StoreError> {
     let mut objects = Vec::new();
     let mut after: Option<String> = None;
     loop {
         let page = store.list(prefix, after.as_deref()).await?;
+        page.objects.iter().for_each(&mut each);
         objects.extend(page.objects);
         match page.next {
             Some(next) => after = Some(next),

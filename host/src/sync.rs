@@ -52,6 +52,10 @@ pub struct Copied {
     pub from: String,
     /// Bytes of its data; 0 when these were there already.
     pub sent_bytes: u64,
+    /// Data of its earlier editions that still lies in the target. Who copies without a key has not seen the new data unpack, and so
+    /// takes away nothing: `rekey` does, and so does `prune`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier_data: Vec<ObjectPath>,
 }
 
 /// Why a backup could not be copied.
@@ -169,10 +173,21 @@ pub async fn sync(
             synced.errors.push("stopped before the end".to_owned());
             return synced;
         }
-        match copy_from_any(target.named, &id, &holders, now, progress).await {
-            Ok(copied) => synced.copied.extend(copied),
-            Err(errors) => synced.errors.extend(errors),
+        let mut copied = match copy_from_any(target.named, &id, &holders, now, progress).await {
+            Ok(Some(copied)) => copied,
+            Ok(None) => continue,
+            Err(errors) => {
+                synced.errors.extend(errors);
+                continue;
+            }
+        };
+        if there.contains_key(&id) {
+            match earlier_data(target.named.store.as_ref(), &id).await {
+                Ok(earlier) => copied.earlier_data = earlier,
+                Err(error) => synced.errors.push(format!("backup `{id}`: {}", with_causes(&error))),
+            }
         }
+        synced.copied.push(copied);
     }
     if !synced.copied.is_empty() {
         keeping.note(target, None, now, &mut synced).await;
@@ -284,6 +299,13 @@ async fn is_same(source: &dyn Store, target: &dyn Store, id: &BackupId) -> Resul
     }
 }
 
+async fn earlier_data(target: &dyn Store, id: &BackupId) -> Result<Vec<ObjectPath>, CatalogError> {
+    match catalog::manifest(target, id).await? {
+        Some(manifest) => catalog::earlier_data(target, &manifest).await,
+        None => Ok(Vec::new()),
+    }
+}
+
 async fn copy_from_any(
     target: &NamedStore,
     id: &BackupId,
@@ -296,7 +318,9 @@ async fn copy_from_any(
         match copy(source.store.as_ref(), target.store.as_ref(), id, now, progress).await {
             Ok(sent_bytes) => {
                 let from = source.name.clone();
-                return Ok(sent_bytes.map(|sent_bytes| Copied { backup: id.clone(), from, sent_bytes }));
+                let copied =
+                    |sent_bytes| Copied { backup: id.clone(), from, sent_bytes, earlier_data: Vec::new() };
+                return Ok(sent_bytes.map(copied));
             }
             Err(error) => {
                 errors.push(format!("backup `{id}` from store `{}`: {}", source.name, with_causes(&error)));

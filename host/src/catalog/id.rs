@@ -8,6 +8,8 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 const TIME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
+/// What [`TIME_FORMAT`] begins with.
+const MINUTE_FORMAT: &str = "%Y%m%dT%H%M";
 /// `20261121T030000Z`
 const TIME_LENGTH: usize = 16;
 
@@ -43,9 +45,9 @@ impl BackupId {
         self.time
     }
 
-    /// The second in which the backup began, as its name begins.
-    pub fn second(&self) -> String {
-        compact_utc(self.time)
+    /// The minute in which the backup began, as its name begins.
+    pub fn minute(&self) -> String {
+        self.time.to_zoned(TimeZone::UTC).strftime(MINUTE_FORMAT).to_string()
     }
 
     /// The newest revision in the backup.

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    BackupId, CatalogError, ClusterIdentity, Listing, MAX_DOCUMENT_BYTES, READERS, id, listing,
-    manifest_path, path, read_document, seal,
+    BackupId, Bounds, CatalogError, ClusterIdentity, Listing, MAX_DOCUMENT_BYTES, id, listing, manifest_path,
+    path, read_document, seal,
 };
 use crate::pack::hex;
 use crate::session::SessionId;
@@ -159,18 +159,26 @@ impl Known {
     /// # Errors
     /// When the store cannot be listed.
     pub async fn by_reading(store: &dyn Store, inventory: Option<Inventory>) -> Result<Self, CatalogError> {
-        let present = listing::ids(store).await?;
-        let listed = inventory.as_ref().map(|inventory| &inventory.backups);
-        let listed = |id: &BackupId| listed.is_some_and(|listed| listed.contains(id));
-        let (mut readable, unread): (BTreeSet<BackupId>, BTreeSet<BackupId>) =
-            present.iter().cloned().partition(listed);
-        let read: Vec<_> = futures::stream::iter(unread)
-            .map(|id| async move { super::manifest(store, &id).await })
-            .buffered(READERS)
+        let mut editions = listing::editions(store).await?;
+        let present: BTreeSet<BackupId> = editions.keys().cloned().collect();
+        let mut readable = BTreeSet::new();
+        for id in inventory.iter().flat_map(|inventory| &inventory.backups) {
+            if editions.remove(id).is_some() {
+                readable.insert(id.clone());
+            }
+        }
+        let bounds = &Bounds::of(store);
+        let read: Vec<_> = futures::stream::iter(editions)
+            .map(|(id, editions)| async move {
+                bounds.read(0, super::newest_edition(store, &id, &editions)).await
+            })
+            .buffered(bounds.at_once)
             .collect()
             .await;
         let mut links = Vec::new();
-        for manifest in read.into_iter().filter_map(|read| read.ok().flatten()) {
+        for (read, refused) in read {
+            super::tell_of(&refused);
+            let Ok(Some(manifest)) = read else { continue };
             readable.insert(manifest.id.clone());
             links.extend(manifest.previous.map(|link| (manifest.id, link)));
         }
@@ -268,7 +276,7 @@ pub async fn newest_inventory(
         if !is_inventory(&object.path) {
             continue;
         }
-        match read_document::<Inventory>(store, &object.path, INVENTORY_FORMAT).await {
+        match read_document::<Inventory>(store, &object.path).await {
             Ok(inventory) if inventory.place() == object.path.as_str() => {
                 return Ok((Some(inventory), refused));
             }

@@ -4,7 +4,9 @@
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use super::{BackupId, CatalogError, Manifest, beside, manifest, manifest_path, seal};
+use super::{
+    BackupId, CatalogError, Manifest, beside, editions_of, manifest, manifest_path, read_edition, seal,
+};
 use crate::store::{self, ObjectPath, Store, StoreError};
 
 /// Objects removed side by side.
@@ -40,6 +42,24 @@ pub async fn remove_all(store: &dyn Store, paths: Vec<ObjectPath>) -> Result<Vec
         }
     });
     removals.buffer_unordered(REMOVERS).try_filter_map(|locked| async move { Ok(locked) }).try_collect().await
+}
+
+/// Data that earlier editions of a backup name, that this one does not, and that is still there.
+///
+/// # Errors
+/// The store's.
+pub async fn earlier_data(store: &dyn Store, manifest: &Manifest) -> Result<Vec<ObjectPath>, CatalogError> {
+    let mut found = Vec::new();
+    let editions = editions_of(store, &manifest.id).await?;
+    for edition in editions.into_iter().filter(|edition| *edition < manifest.edition) {
+        // One that is not read here names nothing that may be removed.
+        let Ok(Some(earlier)) = read_edition(store, &manifest.id, edition).await else { continue };
+        let path = earlier.stored.path;
+        if path != manifest.stored.path && store.head(&path).await?.is_some() {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// Until when the store refuses to remove a backup's manifest or data; none where it is not locked, or the store does not tell.

@@ -134,37 +134,48 @@ pub async fn is_signed_by(
     key: &TrustedKey,
 ) -> Result<bool, CatalogError> {
     let document = edition_path(&manifest.id, manifest.edition);
-    let bytes = store::read_small(store, &document, super::MAX_DOCUMENT_BYTES).await?;
-    let keys = std::slice::from_ref(key);
-    let judged = judge_signatures(store, &document, &bytes, keys).await?;
+    let (_, judged) = read_judged(store, &document, std::slice::from_ref(key)).await?;
     Ok(judged.iter().any(|signature| matches!(signature, Signature::Trusted { .. })))
 }
 
-/// What is known of the signatures over a document: the first, and those by these keys, up to one that a key of these made.
-pub(super) async fn judge_signatures(
+/// A document, and what is known of its signatures: of the first, and of those by these keys, up to one that a key of these made.
+pub(super) async fn read_judged(
     store: &dyn Store,
     document: &ObjectPath,
-    bytes: &[u8],
     keys: &[TrustedKey],
-) -> Result<Vec<Signature>, StoreError> {
+) -> Result<(Vec<u8>, Vec<Signature>), StoreError> {
+    // Both at once: over a network each is a round trip.
+    let first = signature_path(document);
+    let read = store::read_small(store, document, super::MAX_DOCUMENT_BYTES);
+    let (bytes, first) = futures::join!(read, signature(store, &first));
+    let bytes = bytes?;
     let mut judged = Vec::new();
-    let further = keys.iter().map(|key| signature_by(document, key));
-    for path in std::iter::once(signature_path(document)).chain(further) {
-        let text = match store::read_small(store, &path, MAX_SIGNATURE_BYTES).await {
-            // What is no text is no signature; what the check says of it is the same.
-            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(StoreError::NotFound { .. }) => continue,
-            Err(StoreError::TooLarge { .. }) => String::new(),
-            Err(error) => return Err(error),
-        };
-        let signature = Signature::check(keys, bytes, &text);
-        let is_enough = matches!(signature, Signature::Trusted { .. });
-        judged.push(signature);
-        if is_enough {
-            break;
+    let mut found = first?;
+    let mut further = keys.iter().map(|key| signature_by(document, key));
+    loop {
+        if let Some(text) = found {
+            let signature = Signature::check(keys, &bytes, &text);
+            let is_enough = matches!(signature, Signature::Trusted { .. });
+            judged.push(signature);
+            if is_enough {
+                break;
+            }
         }
+        let Some(path) = further.next() else { break };
+        found = signature(store, &path).await?;
     }
-    Ok(judged)
+    Ok((bytes, judged))
+}
+
+/// The text of a signature; none if it is not there.
+async fn signature(store: &dyn Store, path: &ObjectPath) -> Result<Option<String>, StoreError> {
+    match store::read_small(store, path, MAX_SIGNATURE_BYTES).await {
+        // What is no text is no signature; what the check says of it is the same.
+        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(StoreError::TooLarge { .. }) => Ok(Some(String::new())),
+        Err(error) => Err(error),
+    }
 }
 
 /// Signatures beside a backup that were made for a manifest naming this data and never got one: only who wrote the data

@@ -16,7 +16,10 @@ pub(crate) struct Repository {
 }
 
 pub(crate) fn repository() -> Repository {
-    let directory = tempfile::tempdir().unwrap();
+    repository_in(tempfile::tempdir().unwrap())
+}
+
+pub(crate) fn repository_in(directory: tempfile::TempDir) -> Repository {
     let store = DirectoryStore::new(directory.path().to_owned());
     Repository { directory, store }
 }

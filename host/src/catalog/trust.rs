@@ -12,7 +12,7 @@ use holdfast_runtime::{Signature, TrustedKey};
 use serde::Deserialize;
 
 use super::listing::{Role, role};
-use super::{MAX_DOCUMENT_BYTES, seal};
+use super::seal;
 use crate::store::{self, ByteStream, Features, ObjectInfo, ObjectPath, Page, Store, StoreError};
 
 /// Whose manifests count.
@@ -39,8 +39,7 @@ impl TrustedStore {
 
     /// The bytes of a manifest, once they are known to be good.
     async fn trusted(&self, path: &ObjectPath) -> Result<Vec<u8>, StoreError> {
-        let bytes = store::read_small(self.inner.as_ref(), path, MAX_DOCUMENT_BYTES).await?;
-        let judged = seal::judge_signatures(self.inner.as_ref(), path, &bytes, &self.trust.keys).await?;
+        let (bytes, judged) = seal::read_judged(self.inner.as_ref(), path, &self.trust.keys).await?;
         match self.trust.refusal(&bytes, &judged) {
             None => Ok(bytes),
             Some(reason) => Err(StoreError::Refused { path: path.to_string(), reason }),
@@ -85,6 +84,11 @@ impl Store for TrustedStore {
 
     fn features(&self) -> Features {
         self.inner.features()
+    }
+
+    fn reads_at_once(&self) -> usize {
+        // With each manifest its signature is asked for.
+        self.inner.reads_at_once().div_ceil(2)
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

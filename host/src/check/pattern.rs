@@ -7,7 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Damage;
+use super::{Damage, Kind};
 use crate::catalog::{BackupId, Check, Depth, Entry, Manifest, Seen};
 
 /// A trait that all damaged backups share and some others do not have.
@@ -21,9 +21,11 @@ pub struct Shared {
     pub of: usize,
 }
 
-/// What the damaged backups of a store have in common.
+/// What the backups of a store have in common that are damaged in one way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pattern {
+    /// The way. What differs in it seldom has one cause.
+    pub kind: Kind,
     /// How many are damaged.
     pub damaged: usize,
     /// Of how many.
@@ -34,6 +36,8 @@ pub struct Pattern {
     pub to: Timestamp,
     /// How many backups were made from the first to the last, damaged or not.
     pub made_meanwhile: usize,
+    /// When one of them was still good: what befell all of them at once came after.
+    pub last_good: Timestamp,
     /// What sets them apart.
     pub shared: Vec<Shared>,
 }
@@ -58,15 +62,23 @@ pub enum Trend {
     },
 }
 
+/// To the second, as everywhere for people.
+fn second(time: &Timestamp) -> impl fmt::Display {
+    time.strftime("%Y-%m-%d %H:%M:%SZ")
+}
+
 impl fmt::Display for Trend {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::First => formatter.write_str("no check before this one to compare with"),
-            Self::Steady { since } => write!(formatter, "nothing new since the check at {since}"),
+            Self::Steady { since } => {
+                write!(formatter, "not spreading: nothing new since the check at {}", second(since))
+            }
             Self::Spreading { since, more } => {
+                let since = second(since);
                 write!(
                     formatter,
-                    "SPREADING: {more} more than at the check at {since}, which found them good"
+                    "SPREADING: {more} more than at the check at {since}, which found no damage there"
                 )
             }
         }
@@ -75,16 +87,28 @@ impl fmt::Display for Trend {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { damaged, of, from, to, made_meanwhile, shared } = self;
+        let Self { kind, damaged, of, from, to, made_meanwhile, last_good, shared } = self;
+        let (kind, from, to, last_good) = (kind.text(), second(from), second(to), second(last_good));
         if *damaged == 1 {
-            return write!(formatter, "one backup of {of}, made at {from}");
+            return write!(
+                formatter,
+                "{kind}: one backup of {of}, made {from}, good until {last_good} or later"
+            );
         }
-        write!(
-            formatter,
-            "{damaged} backups of {of}; made from {from} to {to}, as were {made_meanwhile} in all"
-        )?;
+        write!(formatter, "{kind}: {damaged} backups of {of}, made from {from} to {to}")?;
+        if made_meanwhile == damaged {
+            formatter.write_str(", and all that were made then")?;
+        } else {
+            write!(formatter, ", when {made_meanwhile} were made")?;
+        }
+        write!(formatter, "; one was good until {last_good} or later")?;
         for Shared { what, value, of } in shared {
-            write!(formatter, "; all have {what} {value}, as have {of} in all")?;
+            write!(formatter, "; all have {what} {value}, ")?;
+            if of == damaged {
+                formatter.write_str("and no other has")?;
+            } else {
+                write!(formatter, "as have {of} in all")?;
+            }
         }
         Ok(())
     }
@@ -104,10 +128,17 @@ fn traits(manifest: &Manifest) -> [(&'static str, String); 4] {
     ]
 }
 
-/// What the damaged ones have in common; none when nothing is damaged.
-pub fn pattern(entries: &[Entry], damaged: &[Damage]) -> Option<Pattern> {
-    let bad: BTreeSet<&BackupId> = damaged.iter().map(|damage| &damage.backup).collect();
+/// What the damaged ones have in common, for each kind of damage that there is.
+pub fn patterns(entries: &[Entry], damaged: &[Damage]) -> Vec<Pattern> {
+    let kinds: BTreeSet<Kind> = damaged.iter().map(|damage| damage.kind).collect();
+    kinds.into_iter().filter_map(|kind| pattern(entries, damaged, kind)).collect()
+}
+
+fn pattern(entries: &[Entry], damaged: &[Damage], kind: Kind) -> Option<Pattern> {
+    let of_kind = || damaged.iter().filter(|damage| damage.kind == kind);
+    let bad: BTreeSet<&BackupId> = of_kind().map(|damage| &damage.backup).collect();
     let (first, last) = (bad.first()?, bad.last()?);
+    let last_good = of_kind().map(|damage| damage.last_good).max()?;
     let all: Vec<(&BackupId, [(&'static str, String); 4])> =
         entries.iter().map(|entry| (&entry.manifest.id, traits(&entry.manifest))).collect();
     let mut having: BTreeMap<&(&'static str, String), (usize, usize)> = BTreeMap::new();
@@ -120,6 +151,8 @@ pub fn pattern(entries: &[Entry], damaged: &[Damage]) -> Option<Pattern> {
     }
     let telling = having.into_iter().filter(|(_, (with, of))| *with == bad.len() && *of < all.len());
     Some(Pattern {
+        kind,
+        last_good,
         damaged: bad.len(),
         of: all.len(),
         from: first.time(),

@@ -43,7 +43,7 @@ async fn what_is_whole_is_found_whole() {
         let checked = look_at(&repository, reading).await;
         assert_eq!(checked.outcome(), Outcome::Passed, "{checked:?}");
         assert_eq!((checked.backups, checked.read, checked.unpacked), (4, read, read));
-        assert!(checked.orphans.is_empty() && checked.pattern.is_none());
+        assert!(checked.orphans.is_empty() && checked.orphans_known && checked.patterns.is_empty());
     }
 }
 
@@ -81,8 +81,9 @@ async fn damage_in_storage_and_at_creation_are_told_apart() {
             ("20260105T000000Z-5".to_owned(), Kind::Creation)
         ]
     );
-    let pattern = checked.pattern.as_ref().unwrap();
-    assert_eq!((pattern.damaged, pattern.of, pattern.made_meanwhile), (3, 5, 4));
+    let patterns: Vec<_> =
+        checked.patterns.iter().map(|one| (one.kind, one.damaged, one.of, one.made_meanwhile)).collect();
+    assert_eq!(patterns, [(Kind::Missing, 1, 5, 1), (Kind::Storage, 1, 5, 1), (Kind::Creation, 1, 5, 1)]);
     // Marked as a failed proof marks it, once.
     for _ in 0..2 {
         look_at(&repository, Reading::All).await;
@@ -129,6 +130,8 @@ async fn bad_documents_and_orphans_are_named() {
     fs::write(repository.file(&format!("backups/{}/manifest.json", IDS[0])), b"{ torn").unwrap();
     let checked = look_at(&repository, Reading::All).await;
     assert_eq!((checked.outcome(), checked.bad_documents.len(), checked.backups), (Outcome::Failed, 1, 3));
+    // Its data may be named by what cannot be read.
+    assert!(checked.orphans.is_empty() && !checked.orphans_known);
     fs::remove_file(repository.file(&format!("backups/{}/manifest.json", IDS[0]))).unwrap();
     let checked = look_at(&repository, Reading::All).await;
     // Its data and its record.
@@ -180,12 +183,16 @@ async fn what_damaged_backups_share_is_told() {
     flip(&repository, IDS[0]).await;
     flip(&repository, IDS[1]).await;
     let checked = look_at(&repository, Reading::All).await;
-    let pattern = checked.pattern.unwrap();
+    let [pattern] = &checked.patterns[..] else { panic!("{:?}", checked.patterns) };
     let member = pattern::Shared { what: "member", value: "aa".to_owned(), of: 2 };
     assert_eq!(pattern.shared, [member]);
     assert_eq!(
         pattern.to_string(),
-        "2 backups of 4; made from 2026-01-01T00:00:00Z to 2026-01-02T00:00:00Z, as were 2 in all; all have member aa, as have 2 in all"
+        format!(
+            "changed in storage: 2 backups of 4, made from 2026-01-01 00:00:00Z to 2026-01-02 00:00:00Z, and all that were made then; \
+             one was good until {} or later; all have member aa, and no other has",
+            repository.manifest(IDS[0]).await.committed.strftime("%Y-%m-%d %H:%M:%SZ")
+        )
     );
 }
 
@@ -197,4 +204,36 @@ async fn another_store_that_has_it_is_named() {
     all[1].store = "dr".to_owned();
     compare(&mut all);
     assert_eq!(all[0].damaged[0].good_in, ["dr"]);
+}
+
+#[tokio::test]
+async fn another_store_that_has_what_cannot_be_read_is_named() {
+    let (one, other) = (four().await, four().await);
+    fs::write(one.file(&format!("backups/{}/manifest.json", IDS[1])), b"{ torn").unwrap();
+    let mut all = [look_at(&one, Reading::All).await, look_at(&other, Reading::All).await];
+    all[1].store = "dr".to_owned();
+    compare(&mut all);
+    let [told] = &all[0].bad_documents[..] else { panic!("{:?}", all[0].bad_documents) };
+    assert!(told.contains("is damaged") && told.ends_with("; the backup is good in dr"), "{told}");
+}
+
+/// What only a reading shows is not taken back by a check that does not read.
+#[tokio::test]
+async fn a_glance_goes_on_telling_of_what_a_reading_has_found() {
+    let repository = four().await;
+    flip(&repository, IDS[1]).await;
+    let read = look_at(&repository, Reading::All).await;
+    for _ in 0..2 {
+        let glance = look_at(&repository, Reading::None).await;
+        assert_eq!(glance.outcome(), Outcome::Failed, "{glance:?}");
+        let [damage] = &glance.damaged[..] else { panic!("{glance:?}") };
+        assert_eq!((damage.kind, damage.last_good), (Kind::Storage, read.damaged[0].last_good));
+        assert!(damage.detail.contains("`--read-data`"), "{damage:?}");
+        assert!(matches!(glance.trend, Trend::Steady { .. }), "{:?}", glance.trend);
+    }
+    // Put right, and read again.
+    flip(&repository, IDS[1]).await;
+    assert_eq!(look_at(&repository, Reading::None).await.damaged.len(), 1);
+    assert_eq!(look_at(&repository, Reading::All).await.outcome(), Outcome::Passed);
+    assert_eq!(look_at(&repository, Reading::None).await.outcome(), Outcome::Passed);
 }

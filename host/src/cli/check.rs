@@ -94,12 +94,33 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         for error in &checked.errors {
             context.printer.warn(format_args!("store `{}`: {error}", checked.store));
         }
+        if let Some(hint) = hint(checked) {
+            context.printer.message(format_args!("hint: {hint}"));
+        }
     }
     Ok(match worst(all.iter().map(Checked::outcome)) {
         Outcome::Passed => ExitCode::SUCCESS,
         Outcome::Failed => ExitCode::from(1),
         Outcome::Inconclusive => ExitCode::from(2),
     })
+}
+
+/// What a person can do about damage.
+fn hint(checked: &Checked) -> Option<String> {
+    let store = &checked.store;
+    let first = checked.damaged.iter().find_map(|damage| Some((damage, damage.good_in.first()?)));
+    match first {
+        Some((damage, other)) => Some(format!(
+            "restore from `{other}` meanwhile (`--store {other}`). Once the cause is known: take `backups/{id}/` out of `{store}` by hand, and \
+             `holdfast sync --from {other} --to {store}` brings it whole; likewise the others that are good there",
+            id = damage.backup
+        )),
+        None if checked.damaged.is_empty() => None,
+        None => Some(format!(
+            "no other store of this check has what is damaged in `{store}` (without `--store` all are checked): take a backup now, and see to the \
+             cause before the next is damaged too"
+        )),
+    }
 }
 
 fn print(checked: &Checked, printer: &Printer) {
@@ -128,8 +149,10 @@ fn print(checked: &Checked, printer: &Printer) {
     for damage in damaged {
         printer.line(format_args!("{store}: {}: {}", damage.backup, damage.detail));
     }
-    if let Some(pattern) = &checked.pattern {
+    for pattern in &checked.patterns {
         printer.line(format_args!("{store}: {pattern}"));
+    }
+    if !damaged.is_empty() {
         printer.line(format_args!("{store}: {}", checked.trend));
     }
     for document in &checked.bad_documents {
@@ -142,12 +165,18 @@ fn print(checked: &Checked, printer: &Printer) {
         printer
             .line(format_args!("{store}: no backup names `{}` ({} bytes)", orphan.path, orphan.size_bytes));
     }
+    let orphans = checked.orphans.len();
+    // Nobody may take a number for a fact that was not looked for.
+    let orphans = if checked.orphans_known {
+        format!("{orphans} orphans")
+    } else {
+        "orphans not told while a manifest cannot be read".to_owned()
+    };
     printer.line(format_args!(
-        "{store}: {backups} backups, {read} read, {unpacked} of them unpacked; {} damaged, {} missing, {} bad documents, {} orphans: {}",
+        "{store}: {backups} backups, {read} read, {unpacked} of them unpacked; {} damaged, {} missing, {} bad documents, {orphans}: {}",
         damaged.len(),
         checked.missing.len(),
         checked.bad_documents.len(),
-        checked.orphans.len(),
         checked.outcome()
     ));
 }

@@ -115,6 +115,18 @@ fn print(pruned: &Pruned, dry_run: bool, printer: &crate::printer::Printer) {
     for path in &pruned.swept {
         printer.line(format_args!("{}: `{path}` belongs to no backup", pruned.store));
     }
+    for path in &pruned.young {
+        printer.line(format_args!(
+            "{}: `{path}` belongs to no backup, and may be of one that is being written: too young to remove",
+            pruned.store
+        ));
+    }
+    if !pruned.orphans_known && pruned.error.is_none() {
+        printer.line(format_args!(
+            "{}: what belongs to no backup is not looked for while a manifest cannot be read: it may name any data",
+            pruned.store
+        ));
+    }
     for path in &pruned.locked {
         printer.line(format_args!("{}: `{path}` is locked still; a later run removes it", pruned.store));
     }

@@ -18,7 +18,8 @@ use crate::units;
 /// Copies backups that one store has and another has not, as they are stored: no key is needed. Digests are compared on
 /// the way and read back, the manifest is written last, and a copy that was interrupted goes on where it stopped. What
 /// the retention rules of the target would remove is not brought. Of backups that both have, the proofs and pins that one
-/// lacks are brought as well.
+/// lacks are brought as well. A backup that `rekey` has encrypted anew elsewhere comes in its new form; its earlier data stays until
+/// `rekey` or `prune` takes it away, and is told of.
 ///
 /// Exits 2 when something could not be brought.
 #[derive(Debug, clap::Args)]
@@ -79,6 +80,17 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
                 synced.store,
                 units::counted(synced.documents, "document")
             ));
+        }
+        for synced in &all {
+            for copied in &synced.copied {
+                for path in &copied.earlier_data {
+                    printer.note(format_args!(
+                        "{}: {} is there as it was packed anew, and `{path}`, its earlier data, is there still, for those who could read \
+                         it before: `holdfast rekey` on a machine that reads it takes it away, or the next `holdfast prune`",
+                        synced.store, copied.backup
+                    ));
+                }
+            }
         }
         for synced in all.iter().filter(|synced| !synced.not_wanted.is_empty()) {
             let count = synced.not_wanted.len();

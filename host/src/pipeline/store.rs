@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use etcd_snapshot::Outcome;
-use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -17,15 +16,12 @@ use super::growing::{BrokenOff, Follower, FollowingReader};
 use super::inventory::{self, Signer};
 use super::{BackupError, SharedSession, StoreResult};
 use crate::bridge::{self, ChunkWriter, Outlet};
-use crate::catalog::{self, BackupId, CatalogError, Manifest, Sealed, StoredInfo};
+use crate::catalog::{self, CatalogError, Manifest, Sealed, StoredInfo};
 use crate::pack::{self, Packed};
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::signing::SigningKey;
 use crate::store::{self, ObjectPath, Store, StoreError};
-
-/// Seconds that an id may move ahead to find a free one.
-const MAX_ID_SHIFT: i64 = 3600;
 
 /// How far the packing threads stand back, as `nice` counts: 0 to 19.
 const NICENESS: i32 = 10;
@@ -77,7 +73,7 @@ pub enum StoreFailure {
         source: io::Error,
     },
     /// No id is free.
-    #[error("the store already holds backups of every second of the next hour")]
+    #[error("the store already holds backups in every minute of the next hour")]
     NoFreeId,
 }
 
@@ -152,36 +148,8 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn failed(name: &str, source: impl Into<StoreFailure>) -> BackupError {
+pub(super) fn failed(name: &str, source: impl Into<StoreFailure>) -> BackupError {
     BackupError::Store { name: name.to_owned(), source: source.into() }
-}
-
-/// An id of a second of which no store holds a backup. Two runs within one second would share it: the later moves ahead.
-pub async fn free_id(
-    stores: &[NamedStore],
-    started: Timestamp,
-    revision: i64,
-) -> Result<BackupId, BackupError> {
-    for shift in 0..MAX_ID_SHIFT {
-        let time = started.saturating_add(SignedDuration::from_secs(shift)).unwrap_or(started);
-        let id = BackupId::new(time, revision);
-        // The second is taken as a whole: otherwise a backup moved ahead would sort after the one that follows it.
-        let prefix = format!("backups/{}-", id.second());
-        let looks =
-            futures::future::join_all(stores.iter().map(|named| named.store.list(&prefix, None))).await;
-        // A store that cannot be asked has no say; it will not be able to take the manifest either, nor replaces one.
-        let (answers, mut errors): (Vec<_>, Vec<_>) =
-            stores.iter().zip(looks).partition(|(_, look)| look.is_ok());
-        if answers.is_empty()
-            && let Some((named, Err(error))) = errors.pop()
-        {
-            return Err(failed(&named.name, error));
-        }
-        if answers.into_iter().flat_map(|(_, look)| look).all(|page| page.objects.is_empty()) {
-            return Ok(id);
-        }
-    }
-    Err(failed(&stores.first().map_or_else(String::new, |named| named.name.clone()), StoreFailure::NoFreeId))
 }
 
 /// What is stored, and where.

@@ -11,9 +11,12 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::agent;
-use crate::catalog::testing::walk::{DISK_FAULTS, FAULTS, Left, breaking, is_healed, look, walk};
+use crate::catalog::testing::walk::{
+    DISK_FAULTS, FAULTS, InTurn, Left, breaking, breaking_in_turn, is_healed, look, walk,
+};
 use crate::config::Config;
 use crate::progress::Silent;
+use crate::store::plugin::testing::Share;
 use crate::store::{DirectoryStore, FailingDisk};
 
 /// A cluster, and a store with one backup of it, of which each attempt gets a copy.
@@ -26,6 +29,7 @@ struct Bench {
 
 /// Where one attempt takes place.
 struct Place {
+    scratch: TempDir,
     folder: TempDir,
     store: DirectoryStore,
 }
@@ -43,14 +47,17 @@ impl Bench {
     }
 
     fn place(&self) -> Place {
-        let folder = tempfile::tempdir().unwrap();
+        self.place_in(tempfile::tempdir().unwrap())
+    }
+
+    fn place_in(&self, folder: TempDir) -> Place {
         for file in site::files_below(self.template.path()) {
-            let target = folder.path().join("store").join(file.strip_prefix(self.template.path()).unwrap());
+            let target = folder.path().join(file.strip_prefix(self.template.path()).unwrap());
             fs::create_dir_all(target.parent().unwrap()).unwrap();
             fs::copy(file, target).unwrap();
         }
-        let store = DirectoryStore::new(folder.path().join("store"));
-        Place { folder, store }
+        let store = DirectoryStore::new(folder.path().to_owned());
+        Place { scratch: tempfile::tempdir().unwrap(), folder, store }
     }
 
     fn job(site: &Site, scratch: &Path, stores: Vec<NamedStore>) -> Job {
@@ -61,7 +68,12 @@ impl Bench {
 
     /// One run that may break, what it left, and the next run, which heals it.
     async fn attempt(&self, place: &Place, broken: Arc<dyn Store>) -> Left {
-        let scratch = place.folder.path().join("scratch");
+        self.attempt_in(place, broken, Arc::new(place.store.clone())).await
+    }
+
+    /// The same: `whole` is where the next run goes to.
+    async fn attempt_in(&self, place: &Place, broken: Arc<dyn Store>, whole: Arc<dyn Store>) -> Left {
+        let scratch = place.scratch.path().join("scratch");
         let ended = ends(&Self::job(&self.site, &scratch, vec![named("local", broken)])).await;
         let mut committed = vec![self.first.clone()];
         match &ended {
@@ -73,7 +85,7 @@ impl Bench {
         let left = look(&place.store, &committed).await;
         restores(&place.store, left.backups.last().unwrap()).await;
 
-        let next = Self::job(&self.site, &scratch, vec![named("local", Arc::new(place.store.clone()))]);
+        let next = Self::job(&self.site, &scratch, vec![named("local", whole)]);
         let report = ends(&next).await.unwrap();
         assert_eq!(report.outcome, Outcome::Passed, "{report:?}");
         let expected: Vec<BackupId> = left.backups.iter().cloned().chain([report.id]).collect();
@@ -128,7 +140,7 @@ async fn nothing_is_lost_wherever_the_disk_of_a_backup_fails() {
     walk("backup, disk", &DISK_FAULTS, 15, async |fault, at| {
         let place = bench.place();
         let disk = FailingDisk::new(fault, at);
-        let broken = DirectoryStore::on(place.folder.path().join("store"), &disk);
+        let broken = DirectoryStore::on(place.folder.path().to_owned(), &disk);
         let left = bench.attempt(&place, Arc::new(broken)).await;
         (disk.has_struck(), left)
     })
@@ -142,7 +154,7 @@ async fn a_store_that_breaks_takes_nothing_from_another() {
     walk("backup, two stores", &FAULTS, 9, async |fault, at| {
         let (place, other) = (bench.place(), bench.place());
         let broken = breaking(&place.store, fault, at);
-        let scratch = place.folder.path().join("scratch");
+        let scratch = place.scratch.path().join("scratch");
         let good = || named("good", Arc::new(other.store.clone()));
         let both = vec![named("broken", Arc::clone(&broken) as _), good()];
         let report = ends(&Bench::job(&bench.site, &scratch, both)).await.unwrap();
@@ -163,6 +175,21 @@ async fn a_store_that_breaks_takes_nothing_from_another() {
             let proofs = catalog::records(store, &report.id).await.unwrap();
             assert_eq!(proofs.len(), 1, "{fault:?} at {at}");
         }
+        (broken.has_struck(), left)
+    })
+    .await;
+}
+
+/// Every call of a store that is a plugin breaks, with a real server behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_wherever_a_plugin_breaks() {
+    let Some(share) = Share::start().await else { return };
+    let bench = Bench::start().await;
+    walk("backup, plugin", &[InTurn], 9, async |_, at| {
+        let place = bench.place_in(share.folder());
+        let plugin = share.plugin(&place.folder);
+        let broken = breaking_in_turn(&plugin, at);
+        let left = bench.attempt_in(&place, Arc::clone(&broken) as _, plugin).await;
         (broken.has_struck(), left)
     })
     .await;

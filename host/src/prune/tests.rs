@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::catalog::testing::walk::{DISK_FAULTS, FAULTS, Left, breaking, is_healed, look, walk};
-use crate::catalog::testing::{Repository, record, repository, sample};
+use crate::catalog::testing::walk::{
+    DISK_FAULTS, FAULTS, InTurn, Left, breaking, breaking_in_turn, is_healed, look, walk,
+};
+use crate::catalog::testing::{Repository, record, repository, repository_in, sample};
 use crate::catalog::{PIN_FORMAT, Pin, PinAction};
 use crate::retain::Period;
 use crate::session::SessionId;
+use crate::store::plugin::testing::Share;
 use crate::store::{DirectoryStore, FailingDisk, Store, list_all};
 
 fn policy(last: u32) -> Policy {
@@ -39,7 +42,10 @@ fn later() -> Timestamp {
 const IDS: [&str; 3] = ["20260101T000000Z-1", "20260102T000000Z-2", "20260103T000000Z-3"];
 
 async fn three_proved() -> Repository {
-    let repository = repository();
+    three_proved_in(repository()).await
+}
+
+async fn three_proved_in(repository: Repository) -> Repository {
     for id in IDS {
         repository.backup(id, Outcome::Passed).await;
     }
@@ -194,12 +200,20 @@ async fn a_removal_that_is_interrupted_leaves_whole_backups_and_orphans() {
 
 /// A removal over a store that breaks, what it left, and the next one, which ends the work: the newest is all that stays.
 async fn breaks_and_heals(repository: &Repository, broken: std::sync::Arc<dyn Store>) -> Left {
+    breaks_and_heals_in(repository, broken, named(repository)).await
+}
+
+/// The same: `whole` is what the next run goes by.
+async fn breaks_and_heals_in(
+    repository: &Repository,
+    broken: std::sync::Arc<dyn Store>,
+    whole: NamedStore,
+) -> Left {
     let broken = crate::pipeline::named("broken", broken);
     prune(&broken, &order(&policy(1), later(), false), &CancellationToken::new()).await;
     let newest = [IDS[2].parse().unwrap()];
     let left = look(&repository.store, &newest).await;
-    let healed =
-        prune(&named(repository), &order(&policy(1), later(), false), &CancellationToken::new()).await;
+    let healed = prune(&whole, &order(&policy(1), later(), false), &CancellationToken::new()).await;
     assert!(healed.is_complete(), "{healed:?}");
     is_healed(&repository.store, &newest).await;
     left
@@ -276,6 +290,45 @@ async fn nothing_is_lost_wherever_the_disk_of_a_pin_fails() {
         prune(&named(&repository), &order(&policy(1), later(), false), &CancellationToken::new()).await;
         is_healed(&repository.store, &[all[0].clone(), all[2].clone()]).await;
         (disk.has_struck(), left)
+    })
+    .await;
+}
+
+/// Every call of a store that is a plugin breaks, with a real server behind it. What a removal empties it takes away.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_wherever_a_removal_from_a_plugin_breaks() {
+    let Some(share) = Share::start().await else { return };
+    walk("prune, plugin", &[InTurn], 10, async |_, at| {
+        let repository = three_proved_in(repository_in(share.folder())).await;
+        pin(&repository, IDS[0], PinAction::Unpin).await;
+        let plugin = share.plugin(&repository.directory);
+        let breaking = breaking_in_turn(&plugin, at);
+        let whole = crate::pipeline::named("plugin", plugin);
+        let left = breaks_and_heals_in(&repository, std::sync::Arc::clone(&breaking) as _, whole).await;
+        (breaking.has_struck(), left)
+    })
+    .await;
+}
+
+/// The same, of a word about keeping a backup.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_wherever_a_pin_in_a_plugin_breaks() {
+    let Some(share) = Share::start().await else { return };
+    let all = IDS.map(|id| id.parse::<BackupId>().unwrap());
+    walk("pin and unpin, plugin", &[InTurn], 4, async |_, at| {
+        let repository = three_proved_in(repository_in(share.folder())).await;
+        let plugin = share.plugin(&repository.directory);
+        let breaking = breaking_in_turn(&plugin, at);
+        let pinned = pin::say_in(breaking.as_ref(), &word(IDS[0], PinAction::Pin)).await;
+        let unpinned = pin::say_in(breaking.as_ref(), &word(IDS[1], PinAction::Unpin)).await;
+        let left = look(&repository.store, &all).await;
+        let whole = crate::pipeline::named("plugin", plugin);
+        let dry = prune(&whole, &order(&policy(1), later(), true), &CancellationToken::new()).await;
+        let label = format!("{:?} at {at}: {dry:?}", InTurn::fault(at));
+        assert!(dry.is_complete() && !dry.removed.contains(&all[2]), "{label}");
+        assert!(pinned.is_err() || !dry.removed.contains(&all[0]), "{label}");
+        assert!(unpinned.is_err() || dry.removed.contains(&all[1]), "{label}");
+        (breaking.has_struck(), left)
     })
     .await;
 }

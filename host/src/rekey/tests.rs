@@ -4,10 +4,11 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use super::*;
-use crate::catalog::testing::walk::{DISK_FAULTS, FAULTS, breaking};
-use crate::catalog::testing::{Repository, commit_plain, packed, record, repository};
+use crate::catalog::testing::walk::{DISK_FAULTS, FAULTS, InTurn, breaking, breaking_in_turn};
+use crate::catalog::testing::{Repository, commit_plain, packed, record, repository, repository_in};
 use crate::pack::NewIdentity;
 use crate::progress::Silent;
+use crate::store::plugin::testing::Share;
 use crate::store::{DirectoryStore, FailingDisk, Store, list_all};
 
 const IDS: [&str; 3] = ["20260101T000000Z-1", "20260102T000000Z-2", "20260103T000000Z-3"];
@@ -28,7 +29,10 @@ fn options(key: &NewIdentity) -> pack::Options {
 
 /// One backup that is not encrypted, one to the old key, one to the new.
 async fn mixed(keys: &Keys) -> Repository {
-    let repository = repository();
+    mixed_in(repository(), keys).await
+}
+
+async fn mixed_in(repository: Repository, keys: &Keys) -> Repository {
     for (id, options) in
         IDS.into_iter().zip([pack::Options::default(), options(&keys.old), options(&keys.new)])
     {
@@ -136,6 +140,42 @@ async fn the_other_stores_get_the_same_bytes() {
     }
 }
 
+/// A sync brings the new form, and tells of the earlier data that is still there; a machine that reads it takes that away.
+#[tokio::test]
+async fn a_sync_without_the_key_tells_of_the_data_that_it_leaves() {
+    let keys = keys(false);
+    let (here, there) = (mixed(&keys).await, repository());
+    let scratch = tempfile::tempdir().unwrap();
+    let named = |name: &str, repository: &Repository| {
+        crate::pipeline::named(name, Arc::new(repository.store.clone()))
+    };
+    let (source, target) = (named("here", &here), named("there", &there));
+    let never = CancellationToken::new();
+    let bring = async || {
+        let target = sync::Target { named: &target, policy: None, signing: None };
+        sync::sync(&target, std::slice::from_ref(&source), Timestamp::now(), &Silent, &never).await
+    };
+    let first = bring().await;
+    assert!(
+        first.copied.len() == 3 && first.copied.iter().all(|one| one.earlier_data.is_empty()),
+        "{first:?}"
+    );
+    let earlier: Vec<_> = [IDS[0], IDS[1]].map(|id| here.manifest(id)).into();
+    let mut earlier: Vec<_> =
+        futures::future::join_all(earlier).await.into_iter().map(|one| one.stored.path).collect();
+    run(&keys, std::slice::from_ref(&source), scratch.path(), false).await;
+    let second = bring().await;
+    assert!(second.errors.is_empty(), "{second:?}");
+    let mut told: Vec<_> = second.copied.iter().flat_map(|one| one.earlier_data.clone()).collect();
+    earlier.sort();
+    told.sort();
+    assert_eq!(told, earlier);
+    let orphans = catalog::list(&there.store).await.unwrap().orphans;
+    assert_eq!(orphans.into_iter().map(|object| object.path).collect::<Vec<_>>(), earlier);
+    run(&keys, std::slice::from_ref(&target), scratch.path(), false).await;
+    assert!(catalog::list(&there.store).await.unwrap().orphans.is_empty());
+}
+
 #[tokio::test]
 async fn without_the_old_key_nothing_changes() {
     let keys = keys(false);
@@ -180,11 +220,12 @@ async fn breaks_and_heals(
     keys: &Keys,
     repository: &Repository,
     broken: Arc<dyn Store>,
+    whole: Arc<dyn Store>,
     scratch: &Path,
 ) {
     let both = [keys.old.identity(), keys.new.identity()];
     run(keys, &[trusting(keys, broken)], scratch, false).await;
-    let sound = [trusting(keys, Arc::new(repository.store.clone()))];
+    let sound = [trusting(keys, whole)];
     let store = sound[0].store.as_ref();
     let listing = catalog::list(store).await.unwrap();
     assert!(listing.unreadable.is_empty(), "{label}: {:?}", listing.unreadable);
@@ -212,7 +253,9 @@ async fn nothing_is_lost_wherever_it_breaks() {
             let repository = mixed(&keys).await;
             let breaking = breaking(&repository.store, fault, at);
             let label = format!("{fault:?} at {at}");
-            breaks_and_heals(&label, &keys, &repository, Arc::clone(&breaking) as _, scratch.path()).await;
+            let whole = Arc::new(repository.store.clone());
+            let broken = Arc::clone(&breaking) as _;
+            breaks_and_heals(&label, &keys, &repository, broken, whole, scratch.path()).await;
             if !breaking.has_struck() {
                 break;
             }
@@ -222,6 +265,28 @@ async fn nothing_is_lost_wherever_it_breaks() {
     }
     tell("rekey", &tried);
     assert!(tried.iter().all(|(_, points)| *points >= 20), "{tried:?}");
+}
+
+/// Every call of a store that is a plugin, with a real server behind it, in the way whose turn it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_wherever_a_plugin_breaks() {
+    let Some(share) = Share::start().await else { return };
+    let mut at = 1;
+    loop {
+        let (keys, scratch) = (keys(true), tempfile::tempdir().unwrap());
+        let repository = mixed_in(repository_in(share.folder()), &keys).await;
+        let plugin = share.plugin(&repository.directory);
+        let breaking = breaking_in_turn(&plugin, at);
+        let label = format!("{:?} at {at}", InTurn::fault(at));
+        let broken = Arc::clone(&breaking) as _;
+        breaks_and_heals(&label, &keys, &repository, broken, plugin, scratch.path()).await;
+        if !breaking.has_struck() {
+            break;
+        }
+        at += 1;
+    }
+    tell("rekey, plugin", &[(InTurn, at - 1)]);
+    assert!(at > 20, "{at}");
 }
 
 /// EIO and ENOSPC at each change to the disk.
@@ -236,7 +301,8 @@ async fn nothing_is_lost_wherever_the_disk_fails() {
             let disk = FailingDisk::new(fault, at);
             let broken = DirectoryStore::on(repository.directory.path().to_owned(), &disk);
             let label = format!("{fault:?} at {at}");
-            breaks_and_heals(&label, &keys, &repository, Arc::new(broken), scratch.path()).await;
+            let whole = Arc::new(repository.store.clone());
+            breaks_and_heals(&label, &keys, &repository, Arc::new(broken), whole, scratch.path()).await;
             if !disk.has_struck() {
                 break;
             }

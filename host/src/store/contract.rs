@@ -71,6 +71,7 @@ pub async fn run(store: &dyn Store, within: &str) -> Vec<Promise> {
     look! {
         USABLE => usable,
         "an object comes back whole, and in ranges" => whole_and_in_ranges,
+        "a range ends where the object does" => cut_ranges,
         "an object is never replaced" => never_replaced,
         "of writers at once one wins" => one_wins,
         "a broken stream leaves nothing" => broken_stream,
@@ -133,6 +134,10 @@ impl Suite<'_> {
         called("reading an object", read_small(self.store, path, u64::MAX).await)
     }
 
+    async fn read_range(&self, path: &ObjectPath, start: u64, end: u64) -> Result<Vec<u8>, Breach> {
+        collected(called("reading a range", self.store.get(path, Some(start..end)).await)?).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<String>, Breach> {
         let within = format!("{}/{prefix}", self.within);
         let listed = called("listing", list_all(self.store, &within).await)?;
@@ -164,14 +169,39 @@ impl Suite<'_> {
         expect!(info.path == path, "it is called `{}`", info.path);
         expect!(info.size_bytes == whole.len() as u64, "it is said to have {} bytes", info.size_bytes);
         for (start, end) in [(699_990, 1_400_010), (0, 1), (6_299_999, 6_300_000), (5, 5)] {
-            let part = called("reading a range", self.store.get(&path, Some(start..end)).await)?;
-            let part = collected(part).await?;
+            let part = self.read_range(&path, start, end).await?;
             let expected = &whole[start as usize..end as usize];
             expect!(part == expected, "bytes {start} to {end} came back as {} others", part.len());
         }
         let empty = self.path("whole/empty");
         self.put(&empty, b"").await?;
         expect!(self.read(&empty).await?.is_empty(), "an empty object came back with bytes");
+        Ok(())
+    }
+
+    async fn cut_ranges(&self) -> Result<(), Breach> {
+        let path = self.path("cut/object");
+        let whole: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        self.put(&path, &whole).await?;
+        let far = 1 << 40;
+        let ends = [(990, 1010), (999, far), (0, far), (0, u64::MAX), (1, u64::MAX)];
+        for (start, end) in ends.into_iter().chain([(1000, 1001), (1000, far), (5000, 5001), (far, u64::MAX)])
+        {
+            let part = self.read_range(&path, start, end).await?;
+            let expected = &whole[(start as usize).min(whole.len())..];
+            let (came, size) = (part.len(), whole.len());
+            expect!(part == expected, "of bytes {start} to {end} of {size} came {came}, or others");
+        }
+        let empty = self.path("cut/empty");
+        self.put(&empty, b"").await?;
+        for (start, end) in [(0, 1), (0, far), (7, 8)] {
+            let part = self.read_range(&empty, start, end).await?;
+            expect!(part.is_empty(), "of an empty object {} bytes came", part.len());
+        }
+        let none = self.path("cut/none");
+        let missing = self.store.get(&none, Some(0..1)).await.map(drop);
+        let told = matches!(missing, Err(StoreError::NotFound { .. }));
+        expect!(told, "a range of what is not there was answered {missing:?}");
         Ok(())
     }
 

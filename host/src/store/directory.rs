@@ -38,6 +38,8 @@ const PAGE_OBJECTS: usize = 1000;
 const MAX_DEPTH: usize = 16;
 /// Times that a directory is made anew for one object: each time another process had to take it away in between.
 const MAX_ATTEMPTS: u32 = 10;
+/// Small files read at once: each takes a thread for a moment.
+const READS_AT_ONCE: usize = 64;
 const PARTIAL_SUFFIX: &str = ".partial";
 
 /// Keeps objects as files below one directory.
@@ -91,6 +93,10 @@ impl Store for DirectoryStore {
         Features { exclusive: true, ..Features::default() }
     }
 
+    fn reads_at_once(&self) -> usize {
+        READS_AT_ONCE
+    }
+
     async fn probe(&self) -> Result<(), StoreError> {
         let Self { root, disk } = self.clone();
         blocking(move || {
@@ -140,13 +146,16 @@ impl Store for DirectoryStore {
     }
 
     async fn get(&self, path: &ObjectPath, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
+        if range.as_ref().is_some_and(Range::is_empty) {
+            return Ok(Box::pin(futures::stream::empty()));
+        }
         let file = self.file(path);
         let opened = blocking(move || {
             let mut file = File::open(file)?;
             let length = file.metadata()?.len();
             let range = range.unwrap_or(0..length);
             file.seek(SeekFrom::Start(range.start))?;
-            Ok((file, range.end.saturating_sub(range.start)))
+            Ok((file, range.end.min(length).saturating_sub(range.start)))
         })
         .await;
         let (file, length) = opened.map_err(|source| self.failed(path, "read", source))?;

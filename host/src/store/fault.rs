@@ -123,6 +123,10 @@ impl Store for FaultStore {
         self.inner.features()
     }
 
+    fn reads_at_once(&self) -> usize {
+        self.inner.reads_at_once()
+    }
+
     async fn probe(&self) -> Result<(), StoreError> {
         self.call("", "probe", self.inner.probe()).await
     }

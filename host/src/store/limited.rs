@@ -65,6 +65,10 @@ impl Store for LimitedStore {
         self.inner.features()
     }
 
+    fn reads_at_once(&self) -> usize {
+        self.inner.reads_at_once()
+    }
+
     async fn probe(&self) -> Result<(), StoreError> {
         self.within(self.answer(), self.inner.probe(), |late| self.unusable(late)).await
     }

@@ -20,6 +20,8 @@ mod listing;
 mod upload;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -52,7 +54,9 @@ const LONGEST_ASKED_PAUSE: Duration = Duration::from_mins(1);
 /// What a plugin is given to clean up after a call that was given up.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Without it an object could be seen before it is whole, and no such store is used.
+/// Without it an object could be seen before it is whole, and no such store is used./// Small objects read at once: each takes an instance of the plugin.
+const READS_AT_ONCE: usize = 64;
+
 const ATOMIC: &str = "atomic";
 const EXCLUSIVE: &str = "exclusive";
 const RANGES: &str = "ranges";
@@ -350,6 +354,10 @@ impl Store for PluginStore {
             object_lock: promises(OBJECT_LOCK),
             versioning: promises(VERSIONING),
         }
+    }
+
+    fn reads_at_once(&self) -> usize {
+        READS_AT_ONCE
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

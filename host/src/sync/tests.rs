@@ -7,9 +7,12 @@ use etcd_snapshot::Outcome;
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::catalog::testing::walk::{DISK_FAULTS, FAULTS, breaking, is_healed, look, walk};
-use crate::catalog::testing::{Repository, record, repository};
+use crate::catalog::testing::walk::{
+    DISK_FAULTS, FAULTS, InTurn, breaking, breaking_in_turn, is_healed, look, walk,
+};
+use crate::catalog::testing::{Repository, record, repository, repository_in};
 use crate::progress::Silent;
+use crate::store::plugin::testing::Share;
 use crate::store::{DirectoryStore, FailingDisk, list_all};
 
 const IDS: [&str; 3] = ["20260101T000000Z-1", "20260102T000000Z-2", "20260103T000000Z-3"];
@@ -199,6 +202,27 @@ async fn nothing_is_lost_wherever_the_disk_of_the_target_fails() {
         assert!(healed.errors.is_empty(), "{fault:?} at {at}: {healed:?}");
         is_healed(&to.store, &[IDS[0].parse().unwrap()]).await;
         (disk.has_struck(), left)
+    })
+    .await;
+}
+
+/// Every call of a target that is a plugin breaks, with a real server behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_wherever_a_target_that_is_a_plugin_breaks() {
+    let Some(share) = Share::start().await else { return };
+    let from = repository();
+    from.backup(IDS[0], Outcome::Passed).await;
+    let source = named("from", from.store.clone());
+    walk("sync, to a plugin", &[InTurn], 8, async |_, at| {
+        let to = repository_in(share.folder());
+        let plugin = share.plugin(&to.directory);
+        let breaking = breaking_in_turn(&plugin, at);
+        bring(&crate::pipeline::named("broken", Arc::clone(&breaking) as _), None, &source).await;
+        let left = look(&to.store, &[]).await;
+        let healed = bring(&crate::pipeline::named("to", plugin), None, &source).await;
+        assert!(healed.errors.is_empty(), "{:?} at {at}: {healed:?}", InTurn::fault(at));
+        is_healed(&to.store, &[IDS[0].parse().unwrap()]).await;
+        (breaking.has_struck(), left)
     })
     .await;
 }

@@ -11,9 +11,11 @@
 //! | `multistatus` | the XML of a folder's listing |
 //! | `upload`, `download` | bytes to the server and back |
 //! | `tree` | a listing in the order of paths, folder by folder |
+//! | `folders` | those that became empty |
 
 mod config;
 mod download;
+mod folders;
 mod multistatus;
 mod server;
 mod tree;
@@ -73,7 +75,9 @@ impl Store for WebDav {
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {
         self.server.delete(path)?;
-        upload::remove_leftovers(&self.server, path)
+        upload::remove_leftovers(&self.server, path)?;
+        folders::remove_empty_above(&self.server, path);
+        Ok(())
     }
 
     fn sweep(&self, age: Duration) -> Result<u64, StoreError> {

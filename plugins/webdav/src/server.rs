@@ -17,6 +17,19 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 /// What a server says besides a listing: a few lines, most often of HTML.
 const WORDS_BYTES: usize = 64 << 10;
 
+/// How long a lock holds whose owner has died: a few requests take less.
+const LOCK_TIMEOUT: &str = "Second-30";
+const LOCK_INFO: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
+    <D:locktype><D:write/></D:locktype><D:owner>holdfast</D:owner></D:lockinfo>";
+
+/// A lock that is ours.
+pub(crate) struct Lock {
+    /// As the server wrote it, angle brackets included.
+    token: String,
+    /// There was nothing to lock, and the server has made an empty file.
+    pub(crate) made: bool,
+}
+
 /// A folder on a WebDAV server.
 pub(crate) struct Server {
     /// `https://nas.example.org`
@@ -197,6 +210,42 @@ impl Server {
             200..300 | 404 | 410 => Ok(()),
             _ => Err(StoreError::answered(&answer)),
         }
+    }
+
+    /// Locks a folder and all that lies in it against others. None: the server does not, or somebody else has.
+    pub(crate) fn lock(&self, folder: &str) -> Result<Option<Lock>, StoreError> {
+        let request = self
+            .request("LOCK", folder)
+            .header("depth", "infinity")
+            .header("timeout", LOCK_TIMEOUT)
+            .header("content-type", "application/xml; charset=utf-8")
+            .header("content-length", LOCK_INFO.len().to_string())
+            .body(LOCK_INFO);
+        let answer = request.send()?;
+        let token = answer.header("lock-token").map(str::trim).filter(|token| token.starts_with('<'));
+        Ok(match (answer.status(), token) {
+            (status @ (200 | 201), Some(token)) => {
+                Some(Lock { token: token.to_owned(), made: status == 201 })
+            }
+            _ => None,
+        })
+    }
+
+    /// Gives a lock back.
+    pub(crate) fn unlock(&self, folder: &str, lock: &Lock) -> Result<(), StoreError> {
+        let answer = self.bare("UNLOCK", folder).header("lock-token", &lock.token).send()?;
+        if answer.status() == 204 { Ok(()) } else { Err(StoreError::answered(&answer)) }
+    }
+
+    /// Removes what is locked. False: the lock has ended, or does not suffice.
+    pub(crate) fn delete_locked(&self, path: &str, lock: &Lock) -> Result<bool, StoreError> {
+        let request = self.bare("DELETE", path).header("if", format!("({})", lock.token));
+        Ok(matches!(request.send()?.status(), 200 | 204 | 404))
+    }
+
+    /// Whether a folder cannot be made because somebody has locked where it would lie.
+    pub(crate) fn is_kept_out(&self, folder: &str) -> Result<bool, StoreError> {
+        Ok(self.bare("MKCOL", folder).send()?.status() == LOCKED)
     }
 
     /// That the folder itself is not there.

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,11 +15,22 @@ use super::*;
 use crate::check::{self, Order, Reading};
 use crate::progress::Silent;
 use crate::store::fault::{Fault, FaultStore};
-use crate::store::{DiskFault, list_all};
+use crate::store::{DiskFault, PluginStore, list_all};
 
 /// What can go wrong at a call of a store.
 pub(crate) const FAULTS: [Fault; 5] =
     [Fault::Once, Fault::FromThenOn, Fault::LostAnswer, Fault::Torn, Fault::Full];
+
+/// Another fault at each call, in turn: where a walk takes long, every call fails in one way, and every way is met at many calls.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InTurn;
+
+impl InTurn {
+    /// The fault of a call.
+    pub(crate) fn fault(call: u64) -> Fault {
+        FAULTS[(call % FAULTS.len() as u64) as usize]
+    }
+}
 
 /// What can go wrong at a change to the disk of a directory store.
 pub(crate) const DISK_FAULTS: [DiskFault; 5] =
@@ -39,8 +51,13 @@ pub(crate) struct Left {
 }
 
 /// A store that breaks at a point.
-pub(crate) fn breaking(store: &DirectoryStore, fault: Fault, at: u64) -> std::sync::Arc<FaultStore> {
-    std::sync::Arc::new(FaultStore::new(std::sync::Arc::new(store.clone()), fault, at))
+pub(crate) fn breaking(store: &DirectoryStore, fault: Fault, at: u64) -> Arc<FaultStore> {
+    Arc::new(FaultStore::new(Arc::new(store.clone()), fault, at))
+}
+
+/// A store that is a plugin, and breaks at a point in the way whose turn it is.
+pub(crate) fn breaking_in_turn(store: &Arc<PluginStore>, at: u64) -> Arc<FaultStore> {
+    Arc::new(FaultStore::new(Arc::clone(store) as _, InTurn::fault(at), at))
 }
 
 /// Walks over all points, in each of these ways. `attempt` makes a run that breaks in this way at this point, and says
@@ -81,7 +98,7 @@ pub(crate) async fn walk<W: Copy + Debug>(
 /// Looks at a store after a run that broke. `committed` were there before and must be still.
 pub(crate) async fn look(store: &DirectoryStore, committed: &[BackupId]) -> Left {
     let mut left = Left::default();
-    let named = crate::pipeline::named("looked at", std::sync::Arc::new(store.clone()));
+    let named = crate::pipeline::named("looked at", Arc::new(store.clone()));
     let order = Order { reading: Reading::All, identities: &[], clock: Timestamp::now, progress: &Silent };
     let checked = check::check(&named, &order, &CancellationToken::new()).await;
     if checked.outcome() != etcd_snapshot::Outcome::Passed || checked.unpacked != checked.backups {

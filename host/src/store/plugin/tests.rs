@@ -1,22 +1,19 @@
 //! The store on a plugin that ships, with a real server behind it, and on one that does its worst.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use holdfast_runtime::{
-    AddressRange, Allow, HostOptions, HttpOptions, HttpPattern, PluginHost, PluginOptions, Registry,
-};
+use holdfast_runtime::{Allow, HttpOptions};
 use holdfast_tests::relay::{Fault, Relay};
-use holdfast_tests::{plugins, tools, webdav};
-use jiff::Timestamp;
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use holdfast_tests::{tools, webdav};
+use serde_json::json;
 
+use super::testing::{Bench, webdav_bench};
 use super::{Options, PluginStore};
 use crate::secret::SecretSource;
 use crate::store::{
@@ -40,59 +37,9 @@ static KEEPER: LazyLock<Vec<u8>> = LazyLock::new(|| {
     fs::read(target.join("wasm32-wasip2/release/keeper.wasm")).expect("the guest was built")
 });
 
-/// A plugin directory with one plugin in it, loaded.
-struct Bench {
-    registry: Arc<Registry>,
-    folder: TempDir,
-}
-
 impl Bench {
-    async fn new(name: &str, component: &[u8], http: HttpOptions) -> Bench {
-        let folder = tempfile::tempdir().unwrap();
-        let directory = folder.path().join("plugins");
-        fs::create_dir(&directory).unwrap();
-        fs::write(directory.join(format!("{name}.wasm")), component).unwrap();
-        let host = PluginHost::start(HostOptions {
-            directory,
-            cache_directory: folder.path().join("cache"),
-            plugins: [(name.to_owned(), PluginOptions::default())].into(),
-            http,
-            ..HostOptions::default()
-        });
-        let host = host.unwrap();
-        let report = host.scan().await;
-        assert!(host.registry().plugin(name).is_ok(), "{report:?}");
-        Bench { registry: host.registry(), folder }
-    }
-
     async fn keeper() -> Bench {
         Bench::new("keeper", &KEEPER, HttpOptions::default()).await
-    }
-
-    fn file(&self, name: &str, content: &str) -> PathBuf {
-        let file = self.folder.path().join(name);
-        fs::write(&file, content).unwrap();
-        file
-    }
-
-    fn options(plugin: &str, config: Value) -> Options {
-        Options {
-            store: "nas".to_owned(),
-            cluster: "prod-eu".to_owned(),
-            plugin: plugin.to_owned(),
-            config,
-            allow: Allow::default(),
-            secrets: [].into(),
-            attempts: 3,
-            request_timeout: Duration::from_mins(2),
-            transfer_timeout: Duration::from_mins(10),
-            stall_timeout: Duration::from_mins(2),
-            stale_after: Duration::from_hours(24),
-        }
-    }
-
-    fn open(&self, options: Options) -> PluginStore {
-        PluginStore::new(options, Arc::new(Arc::clone(&self.registry)), Timestamp::now)
     }
 
     /// The hostile store, doing this.
@@ -111,31 +58,6 @@ impl Bench {
             ..Bench::options("keeper", config)
         })
     }
-
-    /// The plugin `webdav` on a server's folder.
-    fn webdav(&self, origin: &str, folder: &str) -> PluginStore {
-        self.open(self.webdav_options(origin, folder))
-    }
-
-    fn webdav_options(&self, origin: &str, folder: &str) -> Options {
-        let url = format!("{origin}/dav/{folder}");
-        let config = json!({ "url": url, "username": webdav::USER, "password_secret": "nas" });
-        let password = webdav::Server::password_in(self.folder.path());
-        Options {
-            allow: Allow {
-                http: vec![HttpPattern::parse(origin).unwrap()],
-                http_addresses: vec![AddressRange::parse("127.0.0.0/8").unwrap()],
-                secrets: ["nas".to_owned()].into(),
-                ..Allow::default()
-            },
-            secrets: [("nas".to_owned(), SecretSource::File(password))].into(),
-            ..Bench::options("webdav", config)
-        }
-    }
-}
-
-async fn webdav_bench(http: HttpOptions) -> Bench {
-    Bench::new("webdav", &fs::read(plugins::built("webdav")).unwrap(), http).await
 }
 
 fn path(text: &str) -> ObjectPath {
@@ -171,6 +93,7 @@ async fn webdav_keeps_the_contract() {
     let store = bench.webdav(&server.origin(), "etcd");
     contract::check(&store).await;
     assert_eq!(server.files("etcd"), Vec::<String>::new(), "something is left");
+    assert_eq!(folders(&server), Vec::<String>::new(), "folders are left");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,6 +140,115 @@ async fn webdav_tells_what_is_wrong() {
     let missing = Options { plugin: "nextcloud".to_owned(), ..options() };
     let error = bench.open(missing).probe().await.unwrap_err();
     assert!(words(&error).contains("there is no plugin `nextcloud`"), "{}", words(&error));
+}
+
+/// The folders that lie two deep or deeper.
+fn folders(server: &webdav::Server) -> Vec<String> {
+    let root = server.folder("etcd");
+    let below = |folder: &Path| {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    let all = below(&root).iter().flat_map(|folder| below(folder)).collect::<Vec<_>>();
+    let mut names: Vec<_> =
+        all.iter().map(|folder| folder.strip_prefix(&root).unwrap().display().to_string()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webdav_removes_the_folders_that_became_empty() {
+    let Some(server) = webdav::Server::start() else { return };
+    let bench = webdav_bench(HttpOptions::default()).await;
+    let store = bench.webdav(&server.origin(), "etcd");
+    store.probe().await.unwrap();
+    let names = ["data/x", "backups/one/manifest.json", "backups/two/a/b/c", "backups/two/a/d"];
+    for name in names {
+        store.put(&path(name), body(b"x".to_vec())).await.unwrap();
+    }
+    store.delete(&path("backups/two/a/b/c")).await.unwrap();
+    assert_eq!(server.files("etcd").len(), 3);
+    assert!(!server.folder("etcd/backups/two/a/b").exists());
+    assert_eq!(folders(&server), ["backups/one", "backups/two"]);
+    // Side by side, as a removal does it.
+    let rest = [names[0], names[1], names[3]].map(path);
+    futures::future::try_join_all(rest.iter().map(|path| store.delete(path))).await.unwrap();
+    assert_eq!(folders(&server), Vec::<String>::new());
+    assert!(server.folder("etcd/data").is_dir() && server.folder("etcd/backups").is_dir());
+    // No lock is left that would keep anybody out.
+    for name in names {
+        store.put(&path(name), body(b"y".to_vec())).await.unwrap();
+        assert_eq!(read_small(&store, &path(name), 10).await.unwrap(), b"y");
+    }
+}
+
+/// Another writer makes an object at each moment of the removal of a folder: the object stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webdav_never_removes_what_another_writer_has_just_made() {
+    let Some(server) = webdav::Server::start() else { return };
+    let bench = webdav_bench(HttpOptions::default()).await;
+    let other = Arc::new(bench.webdav(&server.origin(), "etcd"));
+    other.probe().await.unwrap();
+    let runtime = tokio::runtime::Handle::current();
+    let is_removal = |request: &holdfast_tests::relay::Request| {
+        request.method == "DELETE" && request.target.ends_with("/one/")
+    };
+    // Before the folder is locked, the writer is done; afterwards he is kept out, and comes in when it is over.
+    for moment in ["LOCK", "MKCOL", "DELETE", "UNLOCK"] {
+        let (kept, gone) = (path(&format!("backups/one/{moment}")), path("backups/one/gone"));
+        other.put(&gone, body(b"gone".to_vec())).await.unwrap();
+        let writing = Arc::new(std::sync::Mutex::new(None));
+        let (handle, begun, writer, target) =
+            (runtime.clone(), Arc::clone(&writing), Arc::clone(&other), kept.clone());
+        let relay = Relay::to(server.port(), move |request| {
+            if request.method == moment && (moment != "DELETE" || is_removal(request)) {
+                let (writer, target) = (Arc::clone(&writer), target.clone());
+                let put =
+                    handle.spawn(async move { writer.put(&target, body(b"kept".to_vec())).await.map(drop) });
+                let put = if moment == "LOCK" {
+                    handle.block_on(put).unwrap().unwrap();
+                    handle.spawn(async { Ok(()) })
+                } else {
+                    put
+                };
+                *begun.lock().unwrap() = Some(put);
+            }
+            Fault::None
+        });
+        bench.webdav(&relay.endpoint(), "etcd").delete(&gone).await.unwrap();
+        let put = writing.lock().unwrap().take().expect("the moment came");
+        put.await.unwrap().unwrap();
+        assert_eq!(read_small(other.as_ref(), &kept, 10).await.unwrap(), b"kept", "at {moment}");
+        if moment == "LOCK" {
+            let removed = relay.requests().iter().filter(|request| is_removal(request)).count();
+            assert_eq!(removed, 0, "the folder was not empty");
+        }
+        other.delete(&kept).await.unwrap();
+        assert_eq!(folders(&server), Vec::<String>::new(), "at {moment}");
+    }
+}
+
+/// A server without locks keeps its folders, and so does one that lets others in though it says that it locks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webdav_leaves_folders_where_locks_do_not_hold() {
+    let Some(server) = webdav::Server::start() else { return };
+    let bench = webdav_bench(HttpOptions::default()).await;
+    bench.webdav(&server.origin(), "etcd").probe().await.unwrap();
+    for (method, status) in [("LOCK", 501), ("LOCK", 200), ("MKCOL", 201)] {
+        let name = path(&format!("backups/{method}-{status}/x"));
+        bench.webdav(&server.origin(), "etcd").put(&name, body(b"x".to_vec())).await.unwrap();
+        let relay = Relay::to(server.port(), move |request| {
+            if request.method == method { Fault::Answer(status, String::new()) } else { Fault::None }
+        });
+        bench.webdav(&relay.endpoint(), "etcd").delete(&name).await.unwrap();
+        let folder = server.folder("etcd").join(name.as_str());
+        assert!(!folder.exists() && folder.parent().unwrap().is_dir(), "{method} {status}");
+        // And no lock is left.
+        let store = bench.webdav(&server.origin(), "etcd");
+        store.put(&name, body(b"y".to_vec())).await.unwrap();
+        store.delete(&name).await.unwrap();
+    }
+    assert_eq!(folders(&server), Vec::<String>::new());
 }
 
 /// Each connection in turn breaks once: the plugin is asked again, and what it stored is whole.

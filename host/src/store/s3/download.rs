@@ -13,7 +13,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::bucket::{Bucket, size};
 use super::errors::{Kind, S3Error};
@@ -31,7 +31,7 @@ pub(super) async fn get(
     }
     let key = bucket.key(path);
     let first = wanted.start..wanted.end.min(wanted.start.saturating_add(bucket.options.part_bytes));
-    let opened = open(bucket, &key, &first, None).await;
+    let opened = begin(bucket, &key, &first).await;
     let (output, total) = match opened {
         Ok(opened) => opened,
         // An empty object has no range at all, and a range from its end on is empty.
@@ -43,6 +43,23 @@ pub(super) async fn get(
     let end = wanted.end.min(total);
     let object = Object { bucket: Arc::clone(bucket), key, etag: output.e_tag().map(str::to_owned) };
     Ok(Box::pin(stream(Arc::new(object), first, end, output)))
+}
+
+/// Asks for the first range, on a task of its own: to make a request and to read its answer takes a processor for a while, and where
+/// many small objects are read at once, all processors shall.
+async fn begin(
+    bucket: &Arc<Bucket>,
+    key: &str,
+    range: &Range<u64>,
+) -> Result<(GetObjectOutput, u64), S3Error> {
+    let (bucket, key, range) = (Arc::clone(bucket), key.to_owned(), range.clone());
+    let mut opening = JoinSet::new();
+    opening.spawn(async move { open(&bucket, &key, &range, None).await });
+    match opening.join_next().await {
+        Some(Ok(opened)) => opened,
+        // One that ended without a word has panicked.
+        _ => Err(S3Error::new(Kind::Request, "a download ended without a reason")),
+    }
 }
 
 /// The object that all ranges come of.

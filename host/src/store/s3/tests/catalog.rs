@@ -1,15 +1,18 @@
 //! The catalog and the retention rules on a real S3 server: many backups, listed with and without what is remembered; locked ones.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write as _;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use etcd_snapshot::Outcome;
 use futures::StreamExt;
-use holdfast_tests::relay::Fault;
+use holdfast_tests::relay::{Fault, Request};
 use holdfast_tests::s3::Server;
 use holdfast_tests::toxiproxy::Toxiproxy;
+use holdfast_tests::wait::LIMIT;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -18,13 +21,14 @@ use tokio_util::sync::CancellationToken;
 use super::{BUCKET, Options, Site, body, options, store};
 use crate::catalog::testing::{packed, record, sample};
 use crate::catalog::{self, BackupId, Manifest};
+use crate::check;
 use crate::pack;
 use crate::progress::Silent;
 use crate::prune::{Order, prune};
 use crate::rekey;
 use crate::retain::{Policy, Reason};
 use crate::signing::SigningKey;
-use crate::store::s3::{Lock, LockMode, S3Store};
+use crate::store::s3::{Lock, LockMode, READS_AT_ONCE, S3Store};
 use crate::store::{CachedStore, Store};
 
 /// Requests side by side while the bucket is filled.
@@ -103,6 +107,190 @@ async fn what_is_remembered_of_many_backups_is_what_is_there() {
     catalog::remove(&direct, &gone, false).await.unwrap();
     let plain = told(&catalog::list(&direct).await.unwrap());
     assert_eq!(list("after changes", site.direct()).await, (plain, 2));
+}
+
+/// What holds requests back until something else has come.
+#[derive(Default)]
+struct Gate {
+    /// How many have come of each kind.
+    came: Mutex<BTreeMap<&'static str, usize>>,
+    more: Condvar,
+}
+
+impl Gate {
+    fn comes(&self, what: &'static str) {
+        *self.came.lock().unwrap().entry(what).or_default() += 1;
+        self.more.notify_all();
+    }
+
+    /// Whether so many have come.
+    fn waits_for(&self, what: &'static str, count: usize) -> bool {
+        let came = self.came.lock().unwrap();
+        let is_short = |came: &mut BTreeMap<&str, usize>| came.get(what).is_none_or(|came| *came < count);
+        !self.more.wait_timeout_while(came, LIMIT, is_short).unwrap().1.timed_out()
+    }
+}
+
+/// Whether a request lists what lies in one of the catalog's folders.
+fn lists(request: &Request, folder: &str) -> bool {
+    request.target.contains("list-type=2")
+        && request.target.contains(&format!("prefix=prod%2Feu%2F{folder}%2F"))
+}
+
+/// Whether it reads an object that is called so.
+fn reads(request: &Request, name: &str) -> bool {
+    request.is_range() && request.target.contains(name)
+}
+
+/// Where the objects of a server's bucket lie as files: many are written faster so.
+fn files_of(server: &Server) -> PathBuf {
+    server.folder(BUCKET).join("prod/eu")
+}
+
+fn plant(folder: &Path, name: &str, bytes: &[u8]) {
+    let file = folder.join(name);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, bytes).unwrap();
+}
+
+/// A backup with its data and a proof.
+fn plant_backup(folder: &Path, number: i64) -> BackupId {
+    let id = BackupId::new(Timestamp::from_second(1_790_000_000 + number).unwrap(), number);
+    let mut manifest = sample(&id.to_string());
+    manifest.stored.path = catalog::data_path(id.time(), &manifest.session, false);
+    plant(folder, manifest.stored.path.as_str(), b"x");
+    plant(folder, &format!("backups/{id}/manifest.json"), json!(manifest).to_string().as_bytes());
+    let record = json!(record(&id.to_string(), number, Outcome::Passed)).to_string();
+    plant(folder, &format!("records/{id}/1.json"), record.as_bytes());
+    id
+}
+
+/// Round trips do not add up: as many documents as are good for a bucket are on their way at once, and none of them waits for the last page
+/// of a listing. Each is asked for once, and nothing else is.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_read_side_by_side_while_their_names_are_listed() {
+    let gate = Arc::new(Gate::default());
+    let held = Arc::clone(&gate);
+    let Some(site) = Site::new(move |request| {
+        let goes_on = if request.is_range() {
+            held.comes("document");
+            if request.target.contains("/records/") {
+                held.comes("record");
+            }
+            // None is answered before all are on their way.
+            held.waits_for("document", READS_AT_ONCE)
+        } else if lists(request, "records") && request.target.contains("start-after") {
+            held.comes("page");
+            held.waits_for("record", 1)
+        } else {
+            true
+        };
+        if goes_on { Fault::None } else { Fault::Answer(400, "nothing else has come".to_owned()) }
+    }) else {
+        return;
+    };
+    let folder = files_of(&site.server);
+    let count = READS_AT_ONCE as i64 / 2 + 2;
+    for number in 0..count {
+        plant_backup(&folder, number);
+    }
+    // Somebody else's objects fill the page.
+    for number in 0..1000 {
+        plant(&folder, &format!("records/somebody/{number}"), b"");
+    }
+    let listing = catalog::list(&store(site.options())).await.unwrap();
+    assert!(listing.unreadable.is_empty(), "{:?}", listing.unreadable.first());
+    assert_eq!((listing.entries.len() as i64, listing.orphans.len()), (count, 0));
+    assert!(listing.entries.iter().all(|entry| entry.records.len() == 1));
+    let requests = site.relay.requests();
+    let documents = requests.iter().filter(|request| request.is_range()).count() as i64;
+    let pages = requests.iter().filter(|request| request.target.contains("list-type=2")).count();
+    assert_eq!((documents, pages, requests.len() as i64), (2 * count, 5, 2 * count + 5));
+}
+
+/// A check that reads nothing asks for many objects at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_glance_at_many_backups_waits_for_no_round_trip_twice() {
+    const BACKUPS: usize = 30;
+    let gate = Arc::new(Gate::default());
+    let held = Arc::clone(&gate);
+    let Some(site) = Site::new(move |request| {
+        if request.method != "HEAD" {
+            return Fault::None;
+        }
+        held.comes("look");
+        if held.waits_for("look", BACKUPS) { Fault::None } else { Fault::Answer(400, String::new()) }
+    }) else {
+        return;
+    };
+    let folder = files_of(&site.server);
+    let ids: Vec<BackupId> = (0..BACKUPS as i64).map(|number| plant_backup(&folder, number)).collect();
+    let named = crate::pipeline::named("far", Arc::new(store(site.options())));
+    let order = check::Order {
+        reading: check::Reading::None,
+        identities: &[],
+        clock: Timestamp::now,
+        progress: &Silent,
+    };
+    let checked = check::check(&named, &order, &CancellationToken::new()).await;
+    assert!(checked.errors.is_empty(), "{:?}", checked.errors);
+    // Each is of another size than its manifest says, and is told in the order of ids.
+    let told: Vec<&BackupId> = checked.damaged.iter().map(|damage| &damage.backup).collect();
+    assert_eq!(told, ids.iter().collect::<Vec<_>>());
+}
+
+/// A manifest and its signature are asked for at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_does_not_wait_for_its_manifest() {
+    let gate = Arc::new(Gate::default());
+    let held = Arc::clone(&gate);
+    let Some(site) = Site::new(move |request| {
+        let goes_on = if reads(request, ".minisig") {
+            held.comes("signature");
+            true
+        } else {
+            !reads(request, "manifest.json") || held.waits_for("signature", 1)
+        };
+        if goes_on { Fault::None } else { Fault::Answer(400, "nothing else has come".to_owned()) }
+    }) else {
+        return;
+    };
+    let key = SigningKey::generate();
+    let manifest = sample("20261121T030000Z-1");
+    catalog::commit(&site.direct(), &catalog::seal(&manifest, Some(&key)).unwrap()).await.unwrap();
+    let trust = catalog::Trust { keys: vec![key.public().clone()], clusters: vec![manifest.cluster.name] };
+    let trusting = catalog::TrustedStore::new(Arc::new(store(site.options())), Arc::new(trust));
+    let listing = catalog::list(&trusting).await.unwrap();
+    assert_eq!((listing.entries.len(), listing.unreadable.len()), (1, 0), "{:?}", listing.unreadable);
+}
+
+/// Data is listed while manifests are: what is committed in between is a backup, and no orphan.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_while_the_store_is_listed_is_no_orphan() {
+    let gate = Arc::new(Gate::default());
+    let (held, late) = (Arc::clone(&gate), Arc::new(OnceLock::new()));
+    let committed: Arc<OnceLock<PathBuf>> = Arc::clone(&late);
+    let Some(site) = Site::new(move |request| {
+        if reads(request, "manifest.json") {
+            // By then the manifests are listed.
+            held.comes("manifest");
+        } else if lists(request, "data") && held.waits_for("manifest", 1) {
+            plant_backup(late.get().unwrap(), 2);
+        }
+        Fault::None
+    }) else {
+        return;
+    };
+    let folder = files_of(&site.server);
+    committed.set(folder.clone()).unwrap();
+    let first = plant_backup(&folder, 1);
+    plant(&folder, "data/20260101T000000Z-0000000000000000.db.zst", b"left");
+    let listing = catalog::list(&store(site.options())).await.unwrap();
+    let orphans: Vec<&str> = listing.orphans.iter().map(|orphan| orphan.path.as_str()).collect();
+    assert_eq!(orphans, ["data/20260101T000000Z-0000000000000000.db.zst"]);
+    let ids: Vec<&BackupId> = listing.entries.iter().map(|entry| &entry.manifest.id).collect();
+    assert!(ids.len() == 2 && *ids[0] == first, "{ids:?}");
+    assert_eq!(listing.committed.len(), 2);
 }
 
 fn later() -> Timestamp {
