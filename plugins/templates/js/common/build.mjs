@@ -13,7 +13,7 @@ const bundle = await build({
 
 const { component } = await componentize(bundle.outputFiles[0].text, {
   witPath: 'wit',
-  worldName: '{{kind}}',
+  worldName: '{{world}}',
   sourceName: 'plugin.js',
   disableFeatures: {{disabled}},
 });

@@ -5,6 +5,9 @@
 
 // Imported Functions from `wasi:io/poll@0.2.0`
 
+__attribute__((__import_module__("wasi:io/poll@0.2.0"), __import_name__("[method]pollable.ready")))
+extern int32_t __wasm_import_wasi_io_poll_method_pollable_ready(int32_t);
+
 __attribute__((__import_module__("wasi:io/poll@0.2.0"), __import_name__("[method]pollable.block")))
 extern void __wasm_import_wasi_io_poll_method_pollable_block(int32_t);
 
@@ -20,6 +23,15 @@ extern void __wasm_import_wasi_io_streams_method_input_stream_blocking_read(int3
 
 __attribute__((__import_module__("wasi:io/streams@0.2.0"), __import_name__("[method]output-stream.blocking-write-and-flush")))
 extern void __wasm_import_wasi_io_streams_method_output_stream_blocking_write_and_flush(int32_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("wasi:io/streams@0.2.0"), __import_name__("[method]output-stream.check-write")))
+extern void __wasm_import_wasi_io_streams_method_output_stream_check_write(int32_t, uint8_t *);
+
+__attribute__((__import_module__("wasi:io/streams@0.2.0"), __import_name__("[method]output-stream.write")))
+extern void __wasm_import_wasi_io_streams_method_output_stream_write(int32_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("wasi:io/streams@0.2.0"), __import_name__("[method]output-stream.subscribe")))
+extern int32_t __wasm_import_wasi_io_streams_method_output_stream_subscribe(int32_t);
 
 // Imported Functions from `wasi:http/types@0.2.0`
 
@@ -313,6 +325,13 @@ void wasi_io_streams_result_list_u8_stream_error_free(wasi_io_streams_result_lis
 }
 
 void wasi_io_streams_result_void_stream_error_free(wasi_io_streams_result_void_stream_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    wasi_io_streams_stream_error_free(&ptr->val.err);
+  }
+}
+
+void wasi_io_streams_result_u64_stream_error_free(wasi_io_streams_result_u64_stream_error_t *ptr) {
   if (!ptr->is_err) {
   } else {
     wasi_io_streams_stream_error_free(&ptr->val.err);
@@ -821,6 +840,11 @@ void plugin_string_free(plugin_string_t *ret) {
 
 // Component Adapters
 
+bool wasi_io_poll_method_pollable_ready(wasi_io_poll_borrow_pollable_t self) {
+  int32_t ret = __wasm_import_wasi_io_poll_method_pollable_ready((self).__handle);
+  return ret;
+}
+
 void wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable_t self) {
   __wasm_import_wasi_io_poll_method_pollable_block((self).__handle);
 }
@@ -907,6 +931,87 @@ bool wasi_io_streams_method_output_stream_blocking_write_and_flush(wasi_io_strea
     *err = result.val.err;
     return 0;
   }
+}
+
+bool wasi_io_streams_method_output_stream_check_write(wasi_io_streams_borrow_output_stream_t self, uint64_t *ret, wasi_io_streams_stream_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[16];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_wasi_io_streams_method_output_stream_check_write((self).__handle, ptr);
+  wasi_io_streams_result_u64_stream_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      wasi_io_streams_stream_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.last_operation_failed = (wasi_io_streams_own_error_t) { *((int32_t*) (ptr + 12)) };
+          break;
+        }
+        case 1: {
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool wasi_io_streams_method_output_stream_write(wasi_io_streams_borrow_output_stream_t self, plugin_list_u8_t *contents, wasi_io_streams_stream_error_t *err) {
+  __attribute__((__aligned__(4)))
+  uint8_t ret_area[12];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_wasi_io_streams_method_output_stream_write((self).__handle, (uint8_t *) (*contents).ptr, (*contents).len, ptr);
+  wasi_io_streams_result_void_stream_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      wasi_io_streams_stream_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 4));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.last_operation_failed = (wasi_io_streams_own_error_t) { *((int32_t*) (ptr + 8)) };
+          break;
+        }
+        case 1: {
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+wasi_io_streams_own_pollable_t wasi_io_streams_method_output_stream_subscribe(wasi_io_streams_borrow_output_stream_t self) {
+  int32_t ret = __wasm_import_wasi_io_streams_method_output_stream_subscribe((self).__handle);
+  return (wasi_io_streams_own_pollable_t) { ret };
 }
 
 bool wasi_http_types_static_fields_from_list(wasi_http_types_list_tuple2_field_name_field_value_t *entries, wasi_http_types_own_fields_t *ret, wasi_http_types_header_error_t *err) {

@@ -81,6 +81,16 @@ typedef struct {
   } val;
 } wasi_io_streams_result_void_stream_error_t;
 
+typedef struct {
+  bool is_err;
+  union {
+    uint64_t ok;
+    wasi_io_streams_stream_error_t err;
+  } val;
+} wasi_io_streams_result_u64_stream_error_t;
+
+typedef wasi_io_poll_own_pollable_t wasi_io_streams_own_pollable_t;
+
 typedef wasi_clocks_monotonic_clock_duration_t wasi_http_types_duration_t;
 
 typedef struct wasi_http_types_method_t {
@@ -510,7 +520,8 @@ typedef struct exports_holdfast_notifier_notify_event_t {
   plugin_string_t   summary;
   // The name of the cluster.
   plugin_string_t   cluster;
-  // The whole event as CloudEvents 1.0, a JSON object. Everything that the other fields and the attributes say is in it.
+  // The whole event as CloudEvents 1.0, a JSON object, the same at each attempt. Everything that the other fields and the
+  // attributes say is in it, but for `attempt`.
   plugin_string_t   cloudevent;
   // Further facts by name; those that do not apply are left out. `session`, `backup-id`, `store`, `chain`, `plugin`, `host`,
   // `error` (the whole chain of causes, in one line), `stage` (where it failed), `hint`. `attempt` counts from 1.
@@ -548,6 +559,7 @@ typedef struct {
 } exports_holdfast_notifier_notify_result_receipt_error_t;
 
 // Imported Functions from `wasi:io/poll@0.2.0`
+extern bool wasi_io_poll_method_pollable_ready(wasi_io_poll_borrow_pollable_t self);
 extern void wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable_t self);
 
 // Imported Functions from `wasi:io/error@0.2.0`
@@ -557,6 +569,11 @@ extern void wasi_io_error_method_error_to_debug_string(wasi_io_error_borrow_erro
 extern bool wasi_io_streams_method_input_stream_blocking_read(wasi_io_streams_borrow_input_stream_t self, uint64_t len, plugin_list_u8_t *ret, wasi_io_streams_stream_error_t *err);
 // At most 4096 bytes at once.
 extern bool wasi_io_streams_method_output_stream_blocking_write_and_flush(wasi_io_streams_borrow_output_stream_t self, plugin_list_u8_t *contents, wasi_io_streams_stream_error_t *err);
+// How much `write` takes now.
+extern bool wasi_io_streams_method_output_stream_check_write(wasi_io_streams_borrow_output_stream_t self, uint64_t *ret, wasi_io_streams_stream_error_t *err);
+extern bool wasi_io_streams_method_output_stream_write(wasi_io_streams_borrow_output_stream_t self, plugin_list_u8_t *contents, wasi_io_streams_stream_error_t *err);
+// Ready when `write` takes more.
+extern wasi_io_streams_own_pollable_t wasi_io_streams_method_output_stream_subscribe(wasi_io_streams_borrow_output_stream_t self);
 
 // Imported Functions from `wasi:http/types@0.2.0`
 extern bool wasi_http_types_static_fields_from_list(wasi_http_types_list_tuple2_field_name_field_value_t *entries, wasi_http_types_own_fields_t *ret, wasi_http_types_header_error_t *err);
@@ -641,6 +658,8 @@ void plugin_list_u8_free(plugin_list_u8_t *ptr);
 void wasi_io_streams_result_list_u8_stream_error_free(wasi_io_streams_result_list_u8_stream_error_t *ptr);
 
 void wasi_io_streams_result_void_stream_error_free(wasi_io_streams_result_void_stream_error_t *ptr);
+
+void wasi_io_streams_result_u64_stream_error_free(wasi_io_streams_result_u64_stream_error_t *ptr);
 
 void wasi_http_types_method_free(wasi_http_types_method_t *ptr);
 
