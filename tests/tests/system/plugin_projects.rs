@@ -114,11 +114,55 @@ fn follow_project(lang: &str) -> Output {
     let project = new_project(directory.path(), &format!("my-{lang}-check"), "verifier", lang);
     fs::rename(objects::sample("kubernetes-t1", directory.path()), project.join("snapshot.db"))
         .expect("a file can be renamed");
-    let readme = fs::read_to_string(project.join("README.md")).expect("a project has a README");
+    let mut readme = fs::read_to_string(project.join("README.md")).expect("a project has a README");
+    // Interpreters take long to build: a check that asks a server is tried with the same component.
+    let server = change(lang).map(|(file, changes)| {
+        let server = Cluster::builder().start();
+        let endpoint = server.endpoints().remove(0);
+        let mut check = fs::read_to_string(project.join(file)).expect("a project has a check");
+        for (from, to) in changes {
+            assert!(check.contains(from), "`{from}` is not in {check}");
+            check = check.replacen(from, &to.replace("ENDPOINT", &endpoint), 1);
+        }
+        fs::write(project.join(file), check).expect("it can be written");
+        let granted = format!("--plugin-config config.toml --allow 'http = [\"{endpoint}\"]'");
+        readme = readme.replace("--plugin-config config.toml", &granted);
+        server
+    });
     let output = follow(&readme, &project, &site());
+    assert!(server.is_none() || output.stdout.contains("asked       200"), "{output}");
     assert!(output.exits(0).stdout.contains("ok: an agent takes it"), "{output}");
     assert!(output.stdout.contains("passed: 1055 keys begin with `/`"), "{output}");
     output
+}
+
+/// What an author changes in a new project so that its check asks a server for something.
+fn change(lang: &str) -> Option<(&'static str, &'static [(&'static str, &'static str)])> {
+    match lang {
+        "js" => Some((
+            "src/check.js",
+            &[
+                ("wants: []", "wants: ['http = [\"ENDPOINT\"]']"),
+                ("export function verify", "export async function verify"),
+                (
+                    "  report.measure(",
+                    "  const answer = await host.send('ENDPOINT/version');\n  report.measure('asked', answer.status, 'status');\n  report.measure(",
+                ),
+            ],
+        )),
+        "python" => Some((
+            "check.py",
+            &[
+                ("from report import", "from answer import Request\nfrom report import"),
+                ("WANTS: list[str] = []", "WANTS = ['http = [\"ENDPOINT\"]']"),
+                (
+                    "    report.measure(",
+                    "    report.measure(\"asked\", host.send(Request(\"ENDPOINT/version\")).status, \"status\")\n    report.measure(",
+                ),
+            ],
+        )),
+        _ => None,
+    }
 }
 
 #[test]

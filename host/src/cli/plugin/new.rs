@@ -185,14 +185,6 @@ fn templates(kind: Kind, lang: Language) -> &'static [&'static [Template]] {
     }
 }
 
-/// What the engine of JavaScript is built without: a component imports nothing that its kind does not need.
-fn js_without(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Notifier | Kind::Store => "['random', 'stdio', 'clocks', 'fetch-event']",
-        Kind::Verifier | Kind::Script => "['random', 'stdio', 'clocks', 'http', 'fetch-event']",
-    }
-}
-
 /// The files of the project, by their place in it.
 fn files(name: &str, kind: Kind, lang: Language, summary: &str) -> Vec<(String, String)> {
     let own = templates(kind, lang);
@@ -205,7 +197,6 @@ fn files(name: &str, kind: Kind, lang: Language, summary: &str) -> Vec<(String, 
             .replace("{{kind}}", kind.name())
             .replace("{{call}}", kind.call())
             .replace("{{world}}", if joins(own) { "plugin" } else { kind.name() })
-            .replace("{{disabled}}", js_without(kind))
             // Where the generated bindings of Go believe themselves to be.
             .replace("\"wit_component/", &agent)
     };
@@ -250,6 +241,10 @@ fn contract(kind: Kind, own: &[&'static [Template]]) -> Vec<(String, String)> {
     let mut files: Vec<(String, String)> =
         packages.iter().map(|(package, text)| (place(package), (*text).to_owned())).collect();
     if joins {
+        if matches!(kind, Kind::Verifier | Kind::Script) {
+            let (package, text) = templates::GRANTS_WIT;
+            files.push((format!("wit/deps/{package}/host.wit"), text.to_owned()));
+        }
         files.extend(templates::WASI_HTTP_WIT.iter().map(|(file, text)| {
             (format!("wit/deps/{}/{file}", file.trim_end_matches(".wit")), (*text).to_owned())
         }));
@@ -267,9 +262,7 @@ mod tests {
             for lang in Language::value_variants() {
                 let files = files("service-accounts", *kind, *lang, "Checks service accounts");
                 for (place, text) in &files {
-                    for left in
-                        ["name", "crate", "summary", "sdk_version", "kind", "call", "world", "disabled"]
-                    {
+                    for left in ["name", "crate", "summary", "sdk_version", "kind", "call", "world"] {
                         assert!(
                             !text.contains(&format!("{{{{{left}}}}}")),
                             "{kind:?} in {lang:?}: {place}: {left}"

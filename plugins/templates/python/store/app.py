@@ -8,10 +8,11 @@ from componentize_py_types import Err
 from wit_world import exports
 from wit_world.exports import objects as contract
 from wit_world.exports.plugin import Description
-from wit_world.imports import log, secrets, state
+from wit_world.imports import log
 
 import store
 from client import send
+from grants import secret, state
 from holdfast import PluginError
 from stream import download, upload
 
@@ -23,9 +24,6 @@ def _told():
         yield
     except PluginError as error:
         raise Err(contract.Error(error.code, str(error), error.attributes))
-    except Err as error:
-        # A secret or a state that is not granted.
-        raise Err(contract.Error("denied", error.value.message, []))
 
 
 @contextmanager
@@ -63,7 +61,7 @@ class _Sink:
             self._lent.write(content)
 
 
-HOST = SimpleNamespace(send=send, upload=upload, download=download, secret=secrets.get, state=state, log=log.write)
+HOST = SimpleNamespace(send=send, upload=upload, download=download, secret=secret, state=state, log=log.write)
 
 
 def _opened(config, context):

@@ -45,7 +45,7 @@ class Store:
 
     def put(self, path: str, body: Body) -> int:
         """Stores a new object, never in the place of another. Gives the bytes that were stored: all that `body` gave."""
-        # Piece by piece: a backup may be larger than this plugin's memory.
+        # Piece by piece; what the bindings keep of them all the same, the README tells.
         answer, sent = self._host.upload(Request(self._at(path), "PUT", {"if-none-match": "*"}), body)
         if answer.status in (200, 201, 204):
             return sent

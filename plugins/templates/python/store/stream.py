@@ -1,4 +1,4 @@
-"""Exchanges whose bodies go piece by piece: however large an object is, no more of it is held than a piece."""
+"""Exchanges whose bodies go piece by piece, at the pace of whoever is slower."""
 
 from componentize_py_types import Err
 from wit_world.imports import types

@@ -55,11 +55,16 @@ pub(super) const RUST_SCRIPT: &[&[Template]] = &[
 ];
 
 const JS: &[Template] = templates!["js/common/": "package.json", "build.mjs", "gitignore", "src/holdfast.js"];
+const JS_HTTP: &[Template] = templates!["js/http/": "src/http.js", "src/memory-host.js"];
+const JS_GRANTS: &[Template] = templates!["js/grants/": "src/grants.js"];
 const JS_REPORT: &[Template] = templates!["js/report/": "src/report.js", "src/rows.js"];
 
 pub(super) const JS_VERIFIER: &[&[Template]] = &[
     JS,
+    JS_HTTP,
+    JS_GRANTS,
     JS_REPORT,
+    WASI_HTTP,
     templates![
         "js/verifier/": "README.md", "src/check.js", "src/memory.js", "src/plugin.js", "src/snapshot.js", "test/check.test.js",
     ],
@@ -67,12 +72,15 @@ pub(super) const JS_VERIFIER: &[&[Template]] = &[
 ];
 
 const PYTHON: &[Template] = templates!["python/common/": "requirements.txt", "gitignore", "holdfast.py"];
-const PYTHON_HTTP: &[Template] = templates!["python/http/": "answer.py", "client.py"];
+const PYTHON_HTTP: &[Template] =
+    templates!["python/http/": "answer.py", "client.py", "grants.py", "memory_host.py"];
 const PYTHON_REPORT: &[Template] = templates!["python/report/": "report.py", "rows.py"];
 
 pub(super) const PYTHON_VERIFIER: &[&[Template]] = &[
     PYTHON,
+    PYTHON_HTTP,
     PYTHON_REPORT,
+    WASI_HTTP,
     templates!["python/verifier/": "README.md", "app.py", "check.py", "memory.py", "snapshot.py", "test_check.py"],
     VERIFIER_CONFIG,
 ];
@@ -158,7 +166,8 @@ pub(super) const C_VERIFIER: &[&[Template]] = &[
 
 pub(super) const JS_NOTIFIER: &[&[Template]] = &[
     JS,
-    templates!["js/http/": "src/http.js"],
+    JS_HTTP,
+    JS_GRANTS,
     templates!["js/notifier/": "README.md", "src/notify.js", "src/plugin.js", "src/testing.js", "test/notify.test.js"],
     NOTIFIER_CONFIG,
 ];
@@ -206,7 +215,10 @@ pub(super) const C_NOTIFIER: &[&[Template]] = &[
 
 pub(super) const JS_SCRIPT: &[&[Template]] = &[
     JS,
+    JS_HTTP,
+    JS_GRANTS,
     JS_REPORT,
+    WASI_HTTP,
     templates![
         "js/script/": "README.md",
         "src/database.js",
@@ -220,13 +232,16 @@ pub(super) const JS_SCRIPT: &[&[Template]] = &[
 
 pub(super) const PYTHON_SCRIPT: &[&[Template]] = &[
     PYTHON,
+    PYTHON_HTTP,
     PYTHON_REPORT,
+    WASI_HTTP,
     templates!["python/script/": "README.md", "app.py", "database.py", "memory.py", "script.py", "test_script.py"],
     SCRIPT_CONFIG,
 ];
 
 pub(super) const JS_STORE: &[&[Template]] = &[
     JS,
+    JS_GRANTS,
     templates![
         "js/store/": "README.md", "src/http.js", "src/objects.js", "src/plugin.js", "src/store.js", "src/testing.js", "test/store.test.js",
     ],
@@ -373,6 +388,10 @@ pub(super) const VERIFIER_WIT: &[Template] = &[
     ("host", include_str!("../../../../../wit/host-0.1.0/host.wit")),
     ("verifier", include_str!("../../../../../wit/verifier-0.1.0/verifier.wit")),
 ];
+
+/// What else the agent offers to projects of kinds whose own contract has but a log.
+pub(super) const GRANTS_WIT: Template =
+    ("host-0.1.1", include_str!("../../../../../wit/host-0.1.1/host.wit"));
 
 /// The contract of notifiers, package by package.
 pub(super) const NOTIFIER_WIT: &[Template] = &[

@@ -14,6 +14,65 @@ typedef struct plugin_string_t {
   size_t len;
 } plugin_string_t;
 
+// Codes: `denied` (not granted).
+typedef struct holdfast_host_secrets_error_t {
+  plugin_string_t   code;
+  plugin_string_t   message;
+} holdfast_host_secrets_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_string_t ok;
+    holdfast_host_secrets_error_t err;
+  } val;
+} holdfast_host_secrets_result_string_error_t;
+
+// Codes: `denied` (not granted), `limit` (the key, the value, the whole or the number of writes is too large), `storage`
+// (it could not be read or written).
+typedef struct holdfast_host_state_error_t {
+  plugin_string_t   code;
+  plugin_string_t   message;
+} holdfast_host_state_error_t;
+
+typedef struct {
+  uint8_t *ptr;
+  size_t len;
+} plugin_list_u8_t;
+
+typedef struct {
+  bool is_some;
+  plugin_list_u8_t val;
+} plugin_option_list_u8_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_option_list_u8_t ok;
+    holdfast_host_state_error_t err;
+  } val;
+} holdfast_host_state_result_option_list_u8_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    holdfast_host_state_error_t err;
+  } val;
+} holdfast_host_state_result_void_error_t;
+
+typedef struct {
+  plugin_string_t *ptr;
+  size_t len;
+} plugin_list_string_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_list_string_t ok;
+    holdfast_host_state_error_t err;
+  } val;
+} holdfast_host_state_result_list_string_error_t;
+
 // In nanoseconds.
 typedef uint64_t wasi_clocks_monotonic_clock_duration_t;
 
@@ -60,11 +119,6 @@ typedef struct wasi_io_streams_own_output_stream_t {
 typedef struct wasi_io_streams_borrow_output_stream_t {
   int32_t __handle;
 } wasi_io_streams_borrow_output_stream_t;
-
-typedef struct {
-  uint8_t *ptr;
-  size_t len;
-} plugin_list_u8_t;
 
 typedef struct {
   bool is_err;
@@ -426,60 +480,6 @@ typedef struct {
   } val;
 } wasi_http_outgoing_handler_result_own_future_incoming_response_error_code_t;
 
-// Codes: `denied` (not granted).
-typedef struct holdfast_host_secrets_error_t {
-  plugin_string_t   code;
-  plugin_string_t   message;
-} holdfast_host_secrets_error_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    plugin_string_t ok;
-    holdfast_host_secrets_error_t err;
-  } val;
-} holdfast_host_secrets_result_string_error_t;
-
-// Codes: `denied` (not granted), `limit` (the key, the value, the whole or the number of writes is too large), `storage`
-// (it could not be read or written).
-typedef struct holdfast_host_state_error_t {
-  plugin_string_t   code;
-  plugin_string_t   message;
-} holdfast_host_state_error_t;
-
-typedef struct {
-  bool is_some;
-  plugin_list_u8_t val;
-} plugin_option_list_u8_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    plugin_option_list_u8_t ok;
-    holdfast_host_state_error_t err;
-  } val;
-} holdfast_host_state_result_option_list_u8_error_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    holdfast_host_state_error_t err;
-  } val;
-} holdfast_host_state_result_void_error_t;
-
-typedef struct {
-  plugin_string_t *ptr;
-  size_t len;
-} plugin_list_string_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    plugin_list_string_t ok;
-    holdfast_host_state_error_t err;
-  } val;
-} holdfast_host_state_result_list_string_error_t;
-
 typedef struct {
   plugin_string_t f0;
   plugin_string_t f1;
@@ -558,6 +558,20 @@ typedef struct {
   } val;
 } exports_holdfast_notifier_notify_result_receipt_error_t;
 
+// Imported Functions from `holdfast:host/secrets@0.1.1`
+// The value as it is now.
+extern bool holdfast_host_secrets_get(plugin_string_t *name, plugin_string_t *ret, holdfast_host_secrets_error_t *err);
+
+// Imported Functions from `holdfast:host/state@0.1.1`
+// The value of a key.
+extern bool holdfast_host_state_get(plugin_string_t *store, plugin_string_t *key, plugin_option_list_u8_t *ret, holdfast_host_state_error_t *err);
+// Sets a key. When it returns, the value is on disk. A key has at most 256 bytes, a value 16 KiB, a store 64 KiB in all.
+extern bool holdfast_host_state_set(plugin_string_t *store, plugin_string_t *key, plugin_list_u8_t *value, holdfast_host_state_error_t *err);
+// Takes a key away; also one that is not there.
+extern bool holdfast_host_state_delete(plugin_string_t *store, plugin_string_t *key, holdfast_host_state_error_t *err);
+// All keys, sorted.
+extern bool holdfast_host_state_keys(plugin_string_t *store, plugin_list_string_t *ret, holdfast_host_state_error_t *err);
+
 // Imported Functions from `wasi:io/poll@0.2.0`
 extern bool wasi_io_poll_method_pollable_ready(wasi_io_poll_borrow_pollable_t self);
 extern void wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable_t self);
@@ -605,20 +619,6 @@ extern bool wasi_http_outgoing_handler_handle(wasi_http_outgoing_handler_own_out
 // counts as `info`. Long lines are cut, control characters are made visible, and past a volume limit lines are dropped and counted.
 extern void holdfast_host_log_write(plugin_string_t *level, plugin_string_t *message);
 
-// Imported Functions from `holdfast:host/secrets@0.1.1`
-// The value as it is now.
-extern bool holdfast_host_secrets_get(plugin_string_t *name, plugin_string_t *ret, holdfast_host_secrets_error_t *err);
-
-// Imported Functions from `holdfast:host/state@0.1.1`
-// The value of a key.
-extern bool holdfast_host_state_get(plugin_string_t *store, plugin_string_t *key, plugin_option_list_u8_t *ret, holdfast_host_state_error_t *err);
-// Sets a key. When it returns, the value is on disk. A key has at most 256 bytes, a value 16 KiB, a store 64 KiB in all.
-extern bool holdfast_host_state_set(plugin_string_t *store, plugin_string_t *key, plugin_list_u8_t *value, holdfast_host_state_error_t *err);
-// Takes a key away; also one that is not there.
-extern bool holdfast_host_state_delete(plugin_string_t *store, plugin_string_t *key, holdfast_host_state_error_t *err);
-// All keys, sorted.
-extern bool holdfast_host_state_keys(plugin_string_t *store, plugin_list_string_t *ret, holdfast_host_state_error_t *err);
-
 // Exported Functions from `holdfast:notifier/plugin@0.1.0`
 void exports_holdfast_notifier_plugin_describe(exports_holdfast_notifier_plugin_description_t *ret);
 
@@ -626,6 +626,24 @@ void exports_holdfast_notifier_plugin_describe(exports_holdfast_notifier_plugin_
 bool exports_holdfast_notifier_notify_notify(exports_holdfast_notifier_notify_event_t *event, plugin_string_t *config, exports_holdfast_notifier_notify_receipt_t *ret, exports_holdfast_notifier_notify_error_t *err);
 
 // Helper Functions
+
+void holdfast_host_secrets_error_free(holdfast_host_secrets_error_t *ptr);
+
+void holdfast_host_secrets_result_string_error_free(holdfast_host_secrets_result_string_error_t *ptr);
+
+void holdfast_host_state_error_free(holdfast_host_state_error_t *ptr);
+
+void plugin_list_u8_free(plugin_list_u8_t *ptr);
+
+void plugin_option_list_u8_free(plugin_option_list_u8_t *ptr);
+
+void holdfast_host_state_result_option_list_u8_error_free(holdfast_host_state_result_option_list_u8_error_t *ptr);
+
+void holdfast_host_state_result_void_error_free(holdfast_host_state_result_void_error_t *ptr);
+
+void plugin_list_string_free(plugin_list_string_t *ptr);
+
+void holdfast_host_state_result_list_string_error_free(holdfast_host_state_result_list_string_error_t *ptr);
 
 extern void wasi_io_poll_pollable_drop_own(wasi_io_poll_own_pollable_t handle);
 
@@ -652,8 +670,6 @@ extern void wasi_io_streams_output_stream_drop_own(wasi_io_streams_own_output_st
 extern void wasi_io_streams_output_stream_drop_borrow(wasi_io_streams_borrow_output_stream_t handle);
 
 extern wasi_io_streams_borrow_output_stream_t wasi_io_streams_borrow_output_stream(wasi_io_streams_own_output_stream_t handle);
-
-void plugin_list_u8_free(plugin_list_u8_t *ptr);
 
 void wasi_io_streams_result_list_u8_stream_error_free(wasi_io_streams_result_list_u8_stream_error_t *ptr);
 
@@ -770,22 +786,6 @@ void wasi_http_outgoing_handler_error_code_free(wasi_http_outgoing_handler_error
 void wasi_http_outgoing_handler_option_own_request_options_free(wasi_http_outgoing_handler_option_own_request_options_t *ptr);
 
 void wasi_http_outgoing_handler_result_own_future_incoming_response_error_code_free(wasi_http_outgoing_handler_result_own_future_incoming_response_error_code_t *ptr);
-
-void holdfast_host_secrets_error_free(holdfast_host_secrets_error_t *ptr);
-
-void holdfast_host_secrets_result_string_error_free(holdfast_host_secrets_result_string_error_t *ptr);
-
-void holdfast_host_state_error_free(holdfast_host_state_error_t *ptr);
-
-void plugin_option_list_u8_free(plugin_option_list_u8_t *ptr);
-
-void holdfast_host_state_result_option_list_u8_error_free(holdfast_host_state_result_option_list_u8_error_t *ptr);
-
-void holdfast_host_state_result_void_error_free(holdfast_host_state_result_void_error_t *ptr);
-
-void plugin_list_string_free(plugin_list_string_t *ptr);
-
-void holdfast_host_state_result_list_string_error_free(holdfast_host_state_result_list_string_error_t *ptr);
 
 void plugin_tuple2_string_string_free(plugin_tuple2_string_string_t *ptr);
 

@@ -3,6 +3,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Imported Functions from `holdfast:host/secrets@0.1.1`
+
+__attribute__((__import_module__("holdfast:host/secrets@0.1.1"), __import_name__("get")))
+extern void __wasm_import_holdfast_host_secrets_get(uint8_t *, size_t, uint8_t *);
+
+// Imported Functions from `holdfast:host/state@0.1.1`
+
+__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("get")))
+extern void __wasm_import_holdfast_host_state_get(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("set")))
+extern void __wasm_import_holdfast_host_state_set(uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("delete")))
+extern void __wasm_import_holdfast_host_state_delete(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("keys")))
+extern void __wasm_import_holdfast_host_state_keys(uint8_t *, size_t, uint8_t *);
+
 // Imported Functions from `wasi:io/poll@0.2.0`
 
 __attribute__((__import_module__("wasi:io/poll@0.2.0"), __import_name__("[method]pollable.ready")))
@@ -118,25 +137,6 @@ extern void __wasm_import_holdfast_store_transfer_method_sink_write(int32_t, uin
 
 __attribute__((__import_module__("holdfast:host/log@0.1.1"), __import_name__("write")))
 extern void __wasm_import_holdfast_host_log_write(uint8_t *, size_t, uint8_t *, size_t);
-
-// Imported Functions from `holdfast:host/secrets@0.1.1`
-
-__attribute__((__import_module__("holdfast:host/secrets@0.1.1"), __import_name__("get")))
-extern void __wasm_import_holdfast_host_secrets_get(uint8_t *, size_t, uint8_t *);
-
-// Imported Functions from `holdfast:host/state@0.1.1`
-
-__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("get")))
-extern void __wasm_import_holdfast_host_state_get(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
-
-__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("set")))
-extern void __wasm_import_holdfast_host_state_set(uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
-
-__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("delete")))
-extern void __wasm_import_holdfast_host_state_delete(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
-
-__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("keys")))
-extern void __wasm_import_holdfast_host_state_keys(uint8_t *, size_t, uint8_t *);
 
 // Exported Functions from `holdfast:store/plugin@0.1.0`
 
@@ -547,6 +547,74 @@ static uint8_t RET_AREA[(32+8*sizeof(void*))];
 
 // Helper Functions
 
+void holdfast_host_secrets_error_free(holdfast_host_secrets_error_t *ptr) {
+  plugin_string_free(&ptr->code);
+  plugin_string_free(&ptr->message);
+}
+
+void holdfast_host_secrets_result_string_error_free(holdfast_host_secrets_result_string_error_t *ptr) {
+  if (!ptr->is_err) {
+    plugin_string_free(&ptr->val.ok);
+  } else {
+    holdfast_host_secrets_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_host_state_error_free(holdfast_host_state_error_t *ptr) {
+  plugin_string_free(&ptr->code);
+  plugin_string_free(&ptr->message);
+}
+
+void plugin_list_u8_free(plugin_list_u8_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    uint8_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+    }
+    free(list_ptr);
+  }
+}
+
+void plugin_option_list_u8_free(plugin_option_list_u8_t *ptr) {
+  if (ptr->is_some) {
+    plugin_list_u8_free(&ptr->val);
+  }
+}
+
+void holdfast_host_state_result_option_list_u8_error_free(holdfast_host_state_result_option_list_u8_error_t *ptr) {
+  if (!ptr->is_err) {
+    plugin_option_list_u8_free(&ptr->val.ok);
+  } else {
+    holdfast_host_state_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_host_state_result_void_error_free(holdfast_host_state_result_void_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    holdfast_host_state_error_free(&ptr->val.err);
+  }
+}
+
+void plugin_list_string_free(plugin_list_string_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    plugin_string_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      plugin_string_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void holdfast_host_state_result_list_string_error_free(holdfast_host_state_result_list_string_error_t *ptr) {
+  if (!ptr->is_err) {
+    plugin_list_string_free(&ptr->val.ok);
+  } else {
+    holdfast_host_state_error_free(&ptr->val.err);
+  }
+}
+
 __attribute__((__import_module__("wasi:io/poll@0.2.0"), __import_name__("[resource-drop]pollable")))
 extern void __wasm_import_wasi_io_poll_pollable_drop(int32_t handle);
 
@@ -615,19 +683,8 @@ wasi_io_streams_borrow_output_stream_t wasi_io_streams_borrow_output_stream(wasi
   return (wasi_io_streams_borrow_output_stream_t) { arg.__handle };
 }
 
-void plugin_list_u8_free(plugin_list_u8_t *ptr) {
-  size_t list_len = ptr->len;
-  if (list_len > 0) {
-    uint8_t *list_ptr = ptr->ptr;
-    for (size_t i = 0; i < list_len; i++) {
-    }
-    free(list_ptr);
-  }
-}
-
 void wasi_io_streams_result_list_u8_stream_error_free(wasi_io_streams_result_list_u8_stream_error_t *ptr) {
   if (!ptr->is_err) {
-    plugin_list_u8_free(&ptr->val.ok);
   } else {
     wasi_io_streams_stream_error_free(&ptr->val.err);
   }
@@ -1060,63 +1117,6 @@ void holdfast_store_transfer_result_void_error_free(holdfast_store_transfer_resu
   }
 }
 
-void holdfast_host_secrets_error_free(holdfast_host_secrets_error_t *ptr) {
-  plugin_string_free(&ptr->code);
-  plugin_string_free(&ptr->message);
-}
-
-void holdfast_host_secrets_result_string_error_free(holdfast_host_secrets_result_string_error_t *ptr) {
-  if (!ptr->is_err) {
-    plugin_string_free(&ptr->val.ok);
-  } else {
-    holdfast_host_secrets_error_free(&ptr->val.err);
-  }
-}
-
-void holdfast_host_state_error_free(holdfast_host_state_error_t *ptr) {
-  plugin_string_free(&ptr->code);
-  plugin_string_free(&ptr->message);
-}
-
-void plugin_option_list_u8_free(plugin_option_list_u8_t *ptr) {
-  if (ptr->is_some) {
-  }
-}
-
-void holdfast_host_state_result_option_list_u8_error_free(holdfast_host_state_result_option_list_u8_error_t *ptr) {
-  if (!ptr->is_err) {
-    plugin_option_list_u8_free(&ptr->val.ok);
-  } else {
-    holdfast_host_state_error_free(&ptr->val.err);
-  }
-}
-
-void holdfast_host_state_result_void_error_free(holdfast_host_state_result_void_error_t *ptr) {
-  if (!ptr->is_err) {
-  } else {
-    holdfast_host_state_error_free(&ptr->val.err);
-  }
-}
-
-void plugin_list_string_free(plugin_list_string_t *ptr) {
-  size_t list_len = ptr->len;
-  if (list_len > 0) {
-    plugin_string_t *list_ptr = ptr->ptr;
-    for (size_t i = 0; i < list_len; i++) {
-      plugin_string_free(&list_ptr[i]);
-    }
-    free(list_ptr);
-  }
-}
-
-void holdfast_host_state_result_list_string_error_free(holdfast_host_state_result_list_string_error_t *ptr) {
-  if (!ptr->is_err) {
-    plugin_list_string_free(&ptr->val.ok);
-  } else {
-    holdfast_host_state_error_free(&ptr->val.err);
-  }
-}
-
 void plugin_tuple2_string_string_free(plugin_tuple2_string_string_t *ptr) {
   plugin_string_free(&ptr->f0);
   plugin_string_free(&ptr->f1);
@@ -1243,6 +1243,165 @@ void plugin_string_free(plugin_string_t *ret) {
 }
 
 // Component Adapters
+
+bool holdfast_host_secrets_get(plugin_string_t *name, plugin_string_t *ret, holdfast_host_secrets_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_host_secrets_get((uint8_t *) (*name).ptr, (*name).len, ptr);
+  holdfast_host_secrets_result_string_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (holdfast_host_secrets_error_t) {
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_host_state_get(plugin_string_t *store, plugin_string_t *key, plugin_option_list_u8_t *ret, holdfast_host_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_host_state_get((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, ptr);
+  holdfast_host_state_result_option_list_u8_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      plugin_option_list_u8_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + sizeof(void*)))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (plugin_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.ok = option;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (holdfast_host_state_error_t) {
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_host_state_set(plugin_string_t *store, plugin_string_t *key, plugin_list_u8_t *value, holdfast_host_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_host_state_set((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, (uint8_t *) (*value).ptr, (*value).len, ptr);
+  holdfast_host_state_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (holdfast_host_state_error_t) {
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_host_state_delete(plugin_string_t *store, plugin_string_t *key, holdfast_host_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_host_state_delete((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, ptr);
+  holdfast_host_state_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (holdfast_host_state_error_t) {
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_host_state_keys(plugin_string_t *store, plugin_list_string_t *ret, holdfast_host_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_host_state_keys((uint8_t *) (*store).ptr, (*store).len, ptr);
+  holdfast_host_state_result_list_string_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (plugin_list_string_t) { (plugin_string_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (holdfast_host_state_error_t) {
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
 
 bool wasi_io_poll_method_pollable_ready(wasi_io_poll_borrow_pollable_t self) {
   int32_t ret = __wasm_import_wasi_io_poll_method_pollable_ready((self).__handle);
@@ -3415,165 +3574,6 @@ bool holdfast_store_transfer_method_sink_write(holdfast_store_transfer_borrow_si
 
 void holdfast_host_log_write(plugin_string_t *level, plugin_string_t *message) {
   __wasm_import_holdfast_host_log_write((uint8_t *) (*level).ptr, (*level).len, (uint8_t *) (*message).ptr, (*message).len);
-}
-
-bool holdfast_host_secrets_get(plugin_string_t *name, plugin_string_t *ret, holdfast_host_secrets_error_t *err) {
-  __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(5*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_holdfast_host_secrets_get((uint8_t *) (*name).ptr, (*name).len, ptr);
-  holdfast_host_secrets_result_string_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      result.val.ok = (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      result.val.err = (holdfast_host_secrets_error_t) {
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
-      };
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool holdfast_host_state_get(plugin_string_t *store, plugin_string_t *key, plugin_option_list_u8_t *ret, holdfast_host_state_error_t *err) {
-  __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(5*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_holdfast_host_state_get((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, ptr);
-  holdfast_host_state_result_option_list_u8_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      plugin_option_list_u8_t option;
-      switch ((int32_t) *((uint8_t*) (ptr + sizeof(void*)))) {
-        case 0: {
-          option.is_some = false;
-          break;
-        }
-        case 1: {
-          option.is_some = true;
-          option.val = (plugin_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
-          break;
-        }
-      }
-
-      result.val.ok = option;
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      result.val.err = (holdfast_host_state_error_t) {
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
-      };
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool holdfast_host_state_set(plugin_string_t *store, plugin_string_t *key, plugin_list_u8_t *value, holdfast_host_state_error_t *err) {
-  __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(5*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_holdfast_host_state_set((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, (uint8_t *) (*value).ptr, (*value).len, ptr);
-  holdfast_host_state_result_void_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      result.val.err = (holdfast_host_state_error_t) {
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
-      };
-      break;
-    }
-  }
-  if (!result.is_err) {
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool holdfast_host_state_delete(plugin_string_t *store, plugin_string_t *key, holdfast_host_state_error_t *err) {
-  __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(5*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_holdfast_host_state_delete((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, ptr);
-  holdfast_host_state_result_void_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      result.val.err = (holdfast_host_state_error_t) {
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
-      };
-      break;
-    }
-  }
-  if (!result.is_err) {
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool holdfast_host_state_keys(plugin_string_t *store, plugin_list_string_t *ret, holdfast_host_state_error_t *err) {
-  __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(5*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_holdfast_host_state_keys((uint8_t *) (*store).ptr, (*store).len, ptr);
-  holdfast_host_state_result_list_string_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      result.val.ok = (plugin_list_string_t) { (plugin_string_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      result.val.err = (holdfast_host_state_error_t) {
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
-      };
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
 }
 
 __attribute__((__export_name__("holdfast:store/plugin@0.1.0#describe")))

@@ -1,7 +1,6 @@
 // The component: describes itself, and hands the agent's calls to the store.
 import { write as log } from 'holdfast:host/log@0.1.1';
-import { get as secret } from 'holdfast:host/secrets@0.1.1';
-import * as state from 'holdfast:host/state@0.1.1';
+import { secret, state } from './grants.js';
 import { PluginError } from './holdfast.js';
 import { download, send, upload } from './http.js';
 import { description, features, Store } from './store.js';
@@ -21,9 +20,6 @@ function told(call) {
     return call();
   } catch (error) {
     if (error instanceof PluginError) throw { code: error.code, message: error.message, attributes: error.attributes ?? [] };
-    // A secret or a state that is not granted.
-    const refused = error?.payload;
-    if (refused?.code) throw { code: 'denied', message: refused.message, attributes: [] };
     throw error;
   }
 }

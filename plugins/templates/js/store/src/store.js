@@ -51,7 +51,7 @@ export class Store {
    * at the end; only then it is whole. Gives how many bytes were stored: all that `body` gave.
    */
   put(path, body) {
-    // Piece by piece: a backup may be larger than this plugin's memory.
+    // Piece by piece; what the engine keeps of them all the same, the README tells.
     const answer = this.#host.upload({ method: 'PUT', url: this.#at(path), headers: { 'if-none-match': '*' } }, body);
     if ([200, 201, 204].includes(answer.status)) return answer.sent;
     throw answer.status === 412 ? exists(path) : answered(answer);
