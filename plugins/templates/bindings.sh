@@ -40,5 +40,24 @@ bindings() {
     rm "$into/go/go.mod"
 }
 
+# shared KIND INTO PACKAGE...: Go's packages that several worlds have, which differ in nothing but the comment that names the world.
+shared() {
+    from=$here/generated/$1/go into=$here/generated/$2/go
+    shift 2
+    mkdir -p "$into"
+    for package in "$@"; do
+        rm -rf "${into:?}/$package"
+        mv "$from/$package" "$into/"
+    done
+}
+
 bindings verifier verifier snapshot-0.1.0 host-0.1.0
 bindings notifier plugin notifier-0.1.0 host-0.1.1
+bindings store plugin store-0.1.0 host-0.1.1
+bindings script script host-0.1.0
+for kind in store notifier; do
+    shared "$kind" http holdfast_host_log holdfast_host_secrets holdfast_host_state wasi_clocks_monotonic_clock \
+        wasi_http_outgoing_handler wasi_http_types wasi_io_error wasi_io_poll wasi_io_streams
+done
+shared script log holdfast_host_log
+shared verifier log holdfast_host_log

@@ -44,7 +44,7 @@ STORED_AS = {
 }
 
 
-def verify(snapshot: Snapshot, config: dict, context: dict[str, str]) -> Report:
+def verify(snapshot: Snapshot, config: dict, context: dict[str, str], host) -> Report:
     report = Report()
     looked_at = 0
     for index, rule in enumerate(config["rules"]):

@@ -71,6 +71,16 @@ impl Kind {
         }
     }
 
+    /// What the agent calls of it; of a store there is more than one.
+    fn call(self) -> &'static str {
+        match self {
+            Kind::Verifier => "verify",
+            Kind::Script => "run",
+            Kind::Notifier => "notify",
+            Kind::Store => "objects",
+        }
+    }
+
     /// What a plugin does of which nothing else was said.
     fn summary(self) -> &'static str {
         match self {
@@ -99,19 +109,6 @@ pub enum Language {
     C,
 }
 
-impl Language {
-    /// As it is written on the command line.
-    fn name(self) -> &'static str {
-        match self {
-            Language::Rust => "rust",
-            Language::Js => "js",
-            Language::Python => "python",
-            Language::Go => "go",
-            Language::C => "c",
-        }
-    }
-}
-
 #[derive(Serialize)]
 struct Made {
     directory: String,
@@ -128,8 +125,6 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         return Err(anyhow!("`{}` is no plugin's name", args.name))
             .hint("a name is lower case, digits and dashes: `service-accounts`");
     }
-    let offer = offer(args.kind, args.lang).map_err(|lacking| anyhow!("{lacking}"));
-    let offer = offer.hint(format!("`--lang` can be {}; the contract is in `wit/`", spoken(args.kind)))?;
     // It becomes a string in five languages.
     let summary = args.summary.as_deref().unwrap_or_else(|| args.kind.summary());
     if summary.contains(['"', '\\', '\'', '{', '}'])
@@ -143,7 +138,7 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     std::fs::create_dir(&folder)
         .with_context(|| format!("`{}` cannot be made", folder.display()))
         .hint("name another plugin, or another place with `--directory DIR`")?;
-    let files = files(&args.name, args.kind, args.lang, offer, summary);
+    let files = files(&args.name, args.kind, args.lang, summary);
     for (place, text) in &files {
         let path = folder.join(place);
         path.parent()
@@ -164,52 +159,35 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The templates of a kind in a language, or why there are none.
-fn offer(kind: Kind, lang: Language) -> Result<&'static [&'static [Template]], String> {
-    Ok(match (kind, lang) {
+/// The templates of a kind in a language.
+fn templates(kind: Kind, lang: Language) -> &'static [&'static [Template]] {
+    match (kind, lang) {
         (Kind::Verifier, Language::Rust) => templates::RUST_VERIFIER,
         (Kind::Verifier, Language::Js) => templates::JS_VERIFIER,
         (Kind::Verifier, Language::Python) => templates::PYTHON_VERIFIER,
         (Kind::Verifier, Language::Go) => templates::GO_VERIFIER,
         (Kind::Verifier, Language::C) => templates::C_VERIFIER,
         (Kind::Script, Language::Rust) => templates::RUST_SCRIPT,
+        (Kind::Script, Language::Js) => templates::JS_SCRIPT,
+        (Kind::Script, Language::Python) => templates::PYTHON_SCRIPT,
+        (Kind::Script, Language::Go) => templates::GO_SCRIPT,
+        (Kind::Script, Language::C) => templates::C_SCRIPT,
         (Kind::Notifier, Language::Rust) => templates::RUST_NOTIFIER,
-        (Kind::Store, Language::Rust) => templates::RUST_STORE,
         (Kind::Notifier, Language::Js) => templates::JS_NOTIFIER,
         (Kind::Notifier, Language::Python) => templates::PYTHON_NOTIFIER,
         (Kind::Notifier, Language::Go) => templates::GO_NOTIFIER,
         (Kind::Notifier, Language::C) => templates::C_NOTIFIER,
-        (Kind::Script, Language::Js) => templates::JS_SCRIPT,
-        (Kind::Script, Language::Python) => templates::PYTHON_SCRIPT,
-        (Kind::Script | Kind::Store, _) => {
-            return Err(format!("there is no project for a {} in {} yet", kind.name(), lang.name()));
-        }
-    })
-}
-
-/// The languages that there is a project of this kind in.
-fn spoken(kind: Kind) -> String {
-    let spoken = Language::value_variants().iter().filter(|lang| offer(kind, **lang).is_ok());
-    let names: Vec<String> = spoken.map(|lang| format!("`{}`", lang.name())).collect();
-    names.join(", ")
-}
-
-/// What the engine of JavaScript is built without: a component imports nothing that its kind does not need.
-fn js_without(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Notifier | Kind::Store => "['random', 'stdio', 'clocks', 'fetch-event']",
-        Kind::Verifier | Kind::Script => "['random', 'stdio', 'clocks', 'http', 'fetch-event']",
+        (Kind::Store, Language::Rust) => templates::RUST_STORE,
+        (Kind::Store, Language::Js) => templates::JS_STORE,
+        (Kind::Store, Language::Python) => templates::PYTHON_STORE,
+        (Kind::Store, Language::Go) => templates::GO_STORE,
+        (Kind::Store, Language::C) => templates::C_STORE,
     }
 }
 
 /// The files of the project, by their place in it.
-fn files(
-    name: &str,
-    kind: Kind,
-    lang: Language,
-    own: &[&'static [Template]],
-    summary: &str,
-) -> Vec<(String, String)> {
+fn files(name: &str, kind: Kind, lang: Language, summary: &str) -> Vec<(String, String)> {
+    let own = templates(kind, lang);
     let agent = format!("\"example.com/{name}/agent/");
     let filled = |text: &str| {
         text.replace("{{name}}", name)
@@ -217,7 +195,8 @@ fn files(
             .replace("{{summary}}", summary.trim_end_matches('.'))
             .replace("{{sdk_version}}", env!("CARGO_PKG_VERSION"))
             .replace("{{kind}}", kind.name())
-            .replace("{{disabled}}", js_without(kind))
+            .replace("{{call}}", kind.call())
+            .replace("{{world}}", if joins(own) { "plugin" } else { kind.name() })
             // Where the generated bindings of Go believe themselves to be.
             .replace("\"wit_component/", &agent)
     };
@@ -238,15 +217,20 @@ fn files(
     files
 }
 
+/// Has a project a world of its own, which joins the kind's with HTTP?
+fn joins(own: &[&'static [Template]]) -> bool {
+    own.contains(&templates::WASI_HTTP)
+}
+
 /// The contract, as tools of languages other than Rust want it: the world's package on top, and what it uses beneath.
 fn contract(kind: Kind, own: &[&'static [Template]]) -> Vec<(String, String)> {
     let packages = match kind {
         Kind::Notifier => templates::NOTIFIER_WIT,
         Kind::Script => templates::SCRIPT_WIT,
-        Kind::Verifier | Kind::Store => templates::VERIFIER_WIT,
+        Kind::Store => templates::STORE_WIT,
+        Kind::Verifier => templates::VERIFIER_WIT,
     };
-    // A project that has a world of its own uses the kind's.
-    let joins = own.contains(&templates::WASI_HTTP);
+    let joins = joins(own);
     let place = |package: &str| {
         if package == kind.name() && !joins {
             format!("wit/{package}.wit")
@@ -257,6 +241,10 @@ fn contract(kind: Kind, own: &[&'static [Template]]) -> Vec<(String, String)> {
     let mut files: Vec<(String, String)> =
         packages.iter().map(|(package, text)| (place(package), (*text).to_owned())).collect();
     if joins {
+        if matches!(kind, Kind::Verifier | Kind::Script) {
+            let (package, text) = templates::GRANTS_WIT;
+            files.push((format!("wit/deps/{package}/host.wit"), text.to_owned()));
+        }
         files.extend(templates::WASI_HTTP_WIT.iter().map(|(file, text)| {
             (format!("wit/deps/{}/{file}", file.trim_end_matches(".wit")), (*text).to_owned())
         }));
@@ -272,10 +260,9 @@ mod tests {
     fn nothing_is_left_to_fill_in() {
         for kind in Kind::value_variants() {
             for lang in Language::value_variants() {
-                let Ok(own) = offer(*kind, *lang) else { continue };
-                let files = files("service-accounts", *kind, *lang, own, "Checks service accounts");
+                let files = files("service-accounts", *kind, *lang, "Checks service accounts");
                 for (place, text) in &files {
-                    for left in ["name", "crate", "summary", "sdk_version", "kind", "disabled"] {
+                    for left in ["name", "crate", "summary", "sdk_version", "kind", "call", "world"] {
                         assert!(
                             !text.contains(&format!("{{{{{left}}}}}")),
                             "{kind:?} in {lang:?}: {place}: {left}"
@@ -311,21 +298,12 @@ mod tests {
         for kind in Kind::value_variants() {
             let row = table.iter().find(|row| row[0] == kind.name()).expect("a row for each kind");
             for lang in Language::value_variants() {
+                let name = lang.to_possible_value().expect("no language is hidden");
                 let column = table[0]
                     .iter()
-                    .position(|cell| *cell == lang.name())
+                    .position(|cell| *cell == name.get_name())
                     .expect("a column for each language");
-                assert_eq!(row[column] == "yes", offer(*kind, *lang).is_ok(), "{kind:?} in {lang:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_there_is_no_project_for_is_said_with_what_there_is() {
-        for kind in Kind::value_variants() {
-            for lang in Language::value_variants() {
-                let said = spoken(*kind).contains(&format!("`{}`", lang.name()));
-                assert_eq!(offer(*kind, *lang).is_ok(), said, "{kind:?} in {lang:?}");
+                assert_eq!(row[column], "yes", "{kind:?} in {lang:?}");
             }
         }
     }

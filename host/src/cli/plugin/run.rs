@@ -2,6 +2,7 @@
 
 mod listener;
 mod notifier;
+mod objects;
 mod store;
 
 use std::net::SocketAddr;
@@ -31,7 +32,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A verifier judges a snapshot file. A script is given an etcd that is restored from it and thrown away; its program is that of `[boot]` in the
 /// configuration, or the one on PATH. A notifier is given sample events; with `--listen` there is an HTTP server on this machine that shows what
 /// arrives. A store keeps objects in the place that its config names, and is looked at for every promise that Holdfast's own stores
-/// keep; it removes them again.
+/// keep; it removes them again. With `--listen` there is an HTTP server on this machine that keeps objects in memory, as new projects of
+/// stores ask for them.
 ///
 /// The same sandbox, limits and checks of the config; then what it answered, and what the call used: time, memory, rows, host calls. What
 /// the plugin logs and writes to standard error is shown as it comes. Limits are those of `[plugin.NAME]` in the configuration, where
@@ -46,6 +48,7 @@ Examples:
   holdfast plugin run target/wasm32-wasip2/release/mine.wasm --snapshot snapshot.db --watch
   holdfast plugin run mine.wasm --snapshot snapshot.db --config holdfast.toml --output json | jq '.runs[].used'
   holdfast plugin run webhook.wasm --plugin-config config.toml --listen 127.0.0.1:8080 --allow 'http = [\"http://127.0.0.1:8080\"]'
+  holdfast plugin run mine.wasm --plugin-config config.toml --listen 127.0.0.1:8080 --allow 'http = [\"http://127.0.0.1:8080\"]'
   holdfast plugin run webdav.wasm --plugin-config nas.toml --allow 'http = [\"https://nas.example.org\"]'")]
 pub struct Args {
     /// The component, `NAME.wasm`
@@ -60,10 +63,10 @@ pub struct Args {
     /// For a notifier: the kinds of events, in this order; a failed backup and its end otherwise. May be repeated
     #[arg(long, value_name = "KIND")]
     pub event: Vec<String>,
-    /// For a notifier: listen there for HTTP, answer each request, and show what arrives
+    /// Listen there for HTTP: for a notifier, answer each request and show what arrives; for a store, keep objects in memory
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
-    /// The status that the listener answers with
+    /// For a notifier: the status that the listener answers with
     #[arg(long, value_name = "STATUS", default_value_t = 200, requires = "listen")]
     pub answer: u16,
     /// Run again each time that the component or its config is saved, until stopped

@@ -1,6 +1,5 @@
 /* HTTP by wasi:http, secrets and the log by the agent. Native tests leave this file out. */
-#include "bindings/plugin.h"
-#include "holdfast_http.h"
+#include "client.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +7,6 @@
 #define PATIENCE_SECONDS 15
 /* What one write of a stream takes at most. */
 #define WRITE_BYTES 4096
-#define READ_BYTES (1u << 16)
 
 static plugin_string_t lend(hf_bytes bytes) { return (plugin_string_t){(uint8_t *)bytes.data, bytes.len}; }
 static hf_bytes taken(plugin_string_t text) { return (hf_bytes){(const char *)text.ptr, text.len}; }
@@ -29,33 +27,33 @@ bool hf_secret(hf_bytes name, hf_bytes *value, hf_failure *failure) {
         *value = taken(answer);
         return true;
     }
-    *failure = (hf_failure){taken(error.code), taken(error.message), {"", 0}};
+    *failure = (hf_failure){taken(error.code), taken(error.message), {"", 0}, {"", 0}};
     return false;
 }
 
 /* Paths and queries of hooks are secrets often enough: only the host is told. */
-static bool unanswered(hf_bytes url, const char *reason, hf_failure *failure) {
+bool client_failed(const hf_request *request, const char *code, const char *reason, hf_failure *failure) {
     hf_url parsed;
-    if (!hf_url_parse(url, &parsed)) return hf_fail(failure, "config", "a URL begins with `https://` or `http://`, and names a host");
-    return hf_fail(failure, "unavailable", "%.*s cannot be asked: %s", HF_ARG(parsed.authority), reason);
+    if (!hf_url_parse(request->url, &parsed)) return hf_fail(failure, "config", "a URL begins with `https://` or `http://`, and names a host");
+    return hf_fail(failure, code, "%.*s cannot be asked: %s", HF_ARG(parsed.authority), reason);
 }
 
-/* The cases of an error code that operators meet. */
-static const char *reason(const wasi_http_types_error_code_t *code) {
+/* The cases of an error code that operators meet; of them `unavailable` may work another time, the rest is final. */
+static bool unanswered(const hf_request *request, const wasi_http_types_error_code_t *code, hf_failure *failure) {
     switch (code->tag) {
-        case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_DENIED: return "it is not granted";
-        case WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_IP_PROHIBITED: return "its address is not granted";
-        case WASI_HTTP_TYPES_ERROR_CODE_CONNECTION_REFUSED: return "the connection is refused";
+        case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_DENIED: return client_failed(request, "denied", "it is not granted", failure);
+        case WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_IP_PROHIBITED: return client_failed(request, "denied", "its address is not granted", failure);
+        case WASI_HTTP_TYPES_ERROR_CODE_CONNECTION_REFUSED: return client_failed(request, "unavailable", "the connection is refused", failure);
         case WASI_HTTP_TYPES_ERROR_CODE_CONNECTION_TIMEOUT:
         case WASI_HTTP_TYPES_ERROR_CODE_CONNECTION_READ_TIMEOUT:
-        case WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_TIMEOUT: return "it does not answer in time";
+        case WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_TIMEOUT: return client_failed(request, "unavailable", "it does not answer in time", failure);
         case WASI_HTTP_TYPES_ERROR_CODE_DNS_TIMEOUT:
         case WASI_HTTP_TYPES_ERROR_CODE_DNS_ERROR:
-        case WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_NOT_FOUND: return "its name cannot be resolved";
+        case WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_NOT_FOUND: return client_failed(request, "unavailable", "its name cannot be resolved", failure);
         case WASI_HTTP_TYPES_ERROR_CODE_TLS_PROTOCOL_ERROR:
         case WASI_HTTP_TYPES_ERROR_CODE_TLS_CERTIFICATE_ERROR:
-        case WASI_HTTP_TYPES_ERROR_CODE_TLS_ALERT_RECEIVED: return "its certificate or TLS is no good";
-        default: return "the connection failed";
+        case WASI_HTTP_TYPES_ERROR_CODE_TLS_ALERT_RECEIVED: return client_failed(request, "tls", "its certificate or TLS is no good", failure);
+        default: return client_failed(request, "unavailable", "the connection failed", failure);
     }
 }
 
@@ -98,7 +96,6 @@ static bool head(const hf_request *request, const hf_url *url, wasi_http_types_o
 /* A body that cannot be written is explained by the answer. */
 static void write_body(wasi_http_types_own_outgoing_body_t body, hf_bytes content) {
     wasi_http_types_own_output_stream_t stream;
-    wasi_http_types_error_code_t code;
     wasi_io_streams_stream_error_t error;
     if (wasi_http_types_method_outgoing_body_write(wasi_http_types_borrow_outgoing_body(body), &stream)) {
         while (content.len > 0) {
@@ -112,11 +109,11 @@ static void write_body(wasi_http_types_own_outgoing_body_t body, hf_bytes conten
         }
         wasi_io_streams_output_stream_drop_own(stream);
     }
-    wasi_http_types_static_outgoing_body_finish(body, NULL, &code);
 }
 
-static void read_headers(wasi_http_types_own_incoming_response_t response, hf_answer *answer) {
-    wasi_http_types_own_fields_t fields = wasi_http_types_method_incoming_response_headers(wasi_http_types_borrow_incoming_response(response));
+void client_told(wasi_http_types_own_incoming_response_t response, hf_answer *answer) {
+    wasi_http_types_borrow_incoming_response_t borrowed = wasi_http_types_borrow_incoming_response(response);
+    wasi_http_types_own_fields_t fields = wasi_http_types_method_incoming_response_headers(borrowed);
     wasi_http_types_list_tuple2_field_name_field_value_t entries;
     wasi_http_types_method_fields_entries(wasi_http_types_borrow_fields(fields), &entries);
     hf_pair *headers = hf_allocate(entries.len * sizeof *headers);
@@ -128,61 +125,68 @@ static void read_headers(wasi_http_types_own_incoming_response_t response, hf_an
             if (*name >= 'A' && *name <= 'Z') *name = (char)(*name - 'A' + 'a');
         }
     }
-    answer->headers = headers;
-    answer->headers_len = entries.len;
+    *answer = (hf_answer){wasi_http_types_method_incoming_response_status(borrowed), headers, entries.len, {"", 0}};
     wasi_http_types_list_tuple2_field_name_field_value_free(&entries);
     wasi_http_types_fields_drop_own(fields);
 }
 
-static bool read_body(wasi_http_types_own_incoming_response_t response, hf_bytes url, hf_answer *answer, hf_failure *failure) {
-    wasi_http_types_own_incoming_body_t body;
-    wasi_http_types_own_input_stream_t stream;
-    if (!wasi_http_types_method_incoming_response_consume(wasi_http_types_borrow_incoming_response(response), &body)) {
-        return unanswered(url, "the answer has no body", failure);
+bool client_open(const hf_request *request, wasi_http_types_own_incoming_response_t response, client_content *content, hf_failure *failure) {
+    if (!wasi_http_types_method_incoming_response_consume(wasi_http_types_borrow_incoming_response(response), &content->body)) {
+        return client_failed(request, "unavailable", "the answer has no body", failure);
     }
-    bool whole = false;
-    char *content = NULL;
-    size_t len = 0;
-    if (!wasi_http_types_method_incoming_body_stream(wasi_http_types_borrow_incoming_body(body), &stream)) {
-        unanswered(url, "the answer has no body", failure);
-    } else {
-        for (;;) {
-            plugin_list_u8_t part;
-            wasi_io_streams_stream_error_t error;
-            if (!wasi_io_streams_method_input_stream_blocking_read(wasi_io_streams_borrow_input_stream(stream), READ_BYTES, &part, &error)) {
-                whole = error.tag == WASI_IO_STREAMS_STREAM_ERROR_CLOSED;
-                if (!whole) unanswered(url, "the answer broke off", failure);
-                wasi_io_streams_stream_error_free(&error);
-                break;
-            }
-            if (part.len > HF_MOST_BYTES - len) {
-                hf_fail(failure, "refused", "the answer has more than %u bytes", HF_MOST_BYTES);
-                break;
-            }
-            char *longer = realloc(content, len + part.len + 1);
-            if (longer == NULL) abort();
-            content = longer;
-            if (part.len > 0) memcpy(content + len, part.ptr, part.len);
-            len += part.len;
-            plugin_list_u8_free(&part);
-        }
-        wasi_io_streams_input_stream_drop_own(stream);
-    }
-    wasi_http_types_incoming_body_drop_own(body);
-    answer->body = content != NULL ? (hf_bytes){content, len} : (hf_bytes){"", 0};
-    return whole;
+    if (wasi_http_types_method_incoming_body_stream(wasi_http_types_borrow_incoming_body(content->body), &content->stream)) return true;
+    wasi_http_types_incoming_body_drop_own(content->body);
+    return client_failed(request, "unavailable", "the answer has no body", failure);
 }
 
-bool hf_send(const hf_request *request, hf_answer *answer, hf_failure *failure) {
+bool client_next(const hf_request *request, client_content *content, plugin_list_u8_t *part, hf_failure *failure) {
+    wasi_io_streams_borrow_input_stream_t stream = wasi_io_streams_borrow_input_stream(content->stream);
+    wasi_io_streams_stream_error_t error;
+    while (wasi_io_streams_method_input_stream_blocking_read(stream, READ_BYTES, part, &error)) {
+        /* Nothing yet is not the end. */
+        if (part->len > 0) return true;
+        plugin_list_u8_free(part);
+    }
+    *part = (plugin_list_u8_t){NULL, 0};
+    bool is_end = error.tag == WASI_IO_STREAMS_STREAM_ERROR_CLOSED;
+    wasi_io_streams_stream_error_free(&error);
+    return is_end || client_failed(request, "unavailable", "the answer broke off", failure);
+}
+
+void client_close(client_content *content) {
+    wasi_io_streams_input_stream_drop_own(content->stream);
+    wasi_http_types_incoming_body_drop_own(content->body);
+}
+
+bool client_receive(const hf_request *request, wasi_http_types_own_incoming_response_t response, hf_answer *answer, hf_failure *failure) {
+    client_content content;
+    client_told(response, answer);
+    if (!client_open(request, response, &content, failure)) return false;
+    char *whole = NULL;
+    plugin_list_u8_t part;
+    bool is_read;
+    while ((is_read = client_next(request, &content, &part, failure)) && part.len > 0) {
+        if (part.len > HF_MOST_BYTES - answer->body.len) {
+            is_read = hf_fail(failure, "refused", "the answer has more than %u bytes", HF_MOST_BYTES);
+            break;
+        }
+        whole = realloc(whole, answer->body.len + part.len);
+        if (whole == NULL) abort();
+        memcpy(whole + answer->body.len, part.ptr, part.len);
+        answer->body = (hf_bytes){whole, answer->body.len + part.len};
+        plugin_list_u8_free(&part);
+    }
+    client_close(&content);
+    return is_read;
+}
+
+bool client_begin(const hf_request *request, client_exchange *exchange, hf_failure *failure) {
     hf_url url;
     wasi_http_types_own_outgoing_request_t outgoing;
-    wasi_http_types_own_outgoing_body_t body;
-    wasi_http_outgoing_handler_own_future_incoming_response_t pending;
-    wasi_http_outgoing_handler_error_code_t code;
-    memset(answer, 0, sizeof *answer);
-    if (!hf_url_parse(request->url, &url)) return unanswered(request->url, "", failure);
+    wasi_http_types_error_code_t code;
+    if (!hf_url_parse(request->url, &url)) return client_failed(request, "config", "", failure);
     if (!head(request, &url, &outgoing) ||
-        !wasi_http_types_method_outgoing_request_body(wasi_http_types_borrow_outgoing_request(outgoing), &body)) {
+        !wasi_http_types_method_outgoing_request_body(wasi_http_types_borrow_outgoing_request(outgoing), &exchange->body)) {
         return hf_fail(failure, "config", "the method, the URL or a header of the request is none");
     }
     wasi_http_types_own_request_options_t options = wasi_http_types_constructor_request_options();
@@ -193,24 +197,39 @@ bool hf_send(const hf_request *request, hf_answer *answer, hf_failure *failure) 
     wasi_http_types_method_request_options_set_connect_timeout(set, &nanoseconds);
     wasi_http_types_method_request_options_set_first_byte_timeout(set, &nanoseconds);
     wasi_http_types_method_request_options_set_between_bytes_timeout(set, &nanoseconds);
-    if (!wasi_http_outgoing_handler_handle(outgoing, &options, &pending, &code)) {
-        wasi_http_types_outgoing_body_drop_own(body);
-        return unanswered(request->url, reason(&code), failure);
-    }
-    write_body(body, request->body);
-    wasi_http_types_borrow_future_incoming_response_t future = wasi_http_types_borrow_future_incoming_response(pending);
+    if (wasi_http_outgoing_handler_handle(outgoing, &options, &exchange->pending, &code)) return true;
+    wasi_http_types_outgoing_body_drop_own(exchange->body);
+    return unanswered(request, &code, failure);
+}
+
+bool client_finish(client_exchange *exchange) {
+    wasi_http_types_error_code_t code;
+    return wasi_http_types_static_outgoing_body_finish(exchange->body, NULL, &code);
+}
+
+bool client_answered(const hf_request *request, client_exchange *exchange, wasi_http_types_own_incoming_response_t *response, hf_failure *failure) {
+    wasi_http_types_borrow_future_incoming_response_t future = wasi_http_types_borrow_future_incoming_response(exchange->pending);
     wasi_io_poll_own_pollable_t ready = wasi_http_types_method_future_incoming_response_subscribe(future);
     wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable(ready));
     wasi_io_poll_pollable_drop_own(ready);
     wasi_http_types_result_result_own_incoming_response_error_code_void_t came;
     bool there = wasi_http_types_method_future_incoming_response_get(future, &came) && !came.is_err;
-    wasi_http_types_future_incoming_response_drop_own(pending);
-    if (!there) return unanswered(request->url, "there is no answer", failure);
-    if (came.val.ok.is_err) return unanswered(request->url, reason(&came.val.ok.val.err), failure);
-    wasi_http_types_own_incoming_response_t response = came.val.ok.val.ok;
-    answer->status = wasi_http_types_method_incoming_response_status(wasi_http_types_borrow_incoming_response(response));
-    read_headers(response, answer);
-    bool whole = read_body(response, request->url, answer, failure);
+    wasi_http_types_future_incoming_response_drop_own(exchange->pending);
+    if (!there) return client_failed(request, "unavailable", "there is no answer", failure);
+    if (came.val.ok.is_err) return unanswered(request, &came.val.ok.val.err, failure);
+    *response = came.val.ok.val.ok;
+    return true;
+}
+
+bool hf_send(const hf_request *request, hf_answer *answer, hf_failure *failure) {
+    client_exchange exchange;
+    wasi_http_types_own_incoming_response_t response;
+    memset(answer, 0, sizeof *answer);
+    if (!client_begin(request, &exchange, failure)) return false;
+    write_body(exchange.body, request->body);
+    client_finish(&exchange);
+    if (!client_answered(request, &exchange, &response, failure)) return false;
+    bool whole = client_receive(request, response, answer, failure);
     wasi_http_types_incoming_response_drop_own(response);
     return whole;
 }

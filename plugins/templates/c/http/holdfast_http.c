@@ -5,7 +5,7 @@
 bool hf_fail(hf_failure *failure, const char *code, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    *failure = (hf_failure){hf_text(code), hf_format_list(format, arguments), {"", 0}};
+    *failure = (hf_failure){hf_text(code), hf_format_list(format, arguments), {"", 0}, {"", 0}};
     va_end(arguments);
     return false;
 }

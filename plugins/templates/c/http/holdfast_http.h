@@ -31,6 +31,8 @@ typedef struct {
     hf_bytes code, message;
     /* Seconds to wait at least, as the far end asks for; empty when it does not. */
     hf_bytes retry_after;
+    /* Of a store's `locked`: until when, RFC 3339. */
+    hf_bytes until;
 } hf_failure;
 
 /* False when there is no answer, and why. */

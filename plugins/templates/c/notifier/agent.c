@@ -48,7 +48,7 @@ bool exports_holdfast_notifier_notify_notify(
         .attributes = attributes, .attributes_len = told->attributes.len,
     };
     hf_bytes said = {"", 0};
-    hf_failure failure = {{"error", 5}, {"", 0}, {"", 0}};
+    hf_failure failure = {{"error", 5}, {"", 0}, {"", 0}, {"", 0}};
     if (hf_notify(&event, hf_json_parse(taken(*config)), &said, &failure)) {
         receipt->summary = give(said);
         receipt->attributes = (plugin_list_tuple2_string_string_t){NULL, 0};

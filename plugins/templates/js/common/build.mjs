@@ -13,9 +13,10 @@ const bundle = await build({
 
 const { component } = await componentize(bundle.outputFiles[0].text, {
   witPath: 'wit',
-  worldName: '{{kind}}',
+  worldName: '{{world}}',
   sourceName: 'plugin.js',
-  disableFeatures: {{disabled}},
+  // No plugin has a clock, randomness or an output.
+  disableFeatures: ['random', 'stdio', 'clocks', 'fetch-event'],
 });
 // Whole or not at all: an agent may be watching.
 await writeFile('.{{name}}.wasm.tmp', component, { mode: 0o644 });

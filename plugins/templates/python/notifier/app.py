@@ -7,13 +7,14 @@ from componentize_py_types import Err
 from wit_world import exports
 from wit_world.exports import notify as contract
 from wit_world.exports.plugin import Description
-from wit_world.imports import log, secrets, state
+from wit_world.imports import log
 
 import notify
 from client import send
+from grants import secret, state
 from holdfast import PluginError
 
-HOST = SimpleNamespace(send=send, secret=secrets.get, state=state, log=log.write)
+HOST = SimpleNamespace(send=send, secret=secret, state=state, log=log.write)
 
 
 class Plugin(exports.Plugin):
@@ -36,6 +37,3 @@ class Notify(exports.Notify):
         except PluginError as error:
             # Told to the operator; any other exception is a bug, and ends the plugin.
             raise Err(contract.Error(error.code, str(error), error.attributes))
-        except Err as error:
-            # A secret or a state that is not granted.
-            raise Err(contract.Error(error.value.code, error.value.message, []))

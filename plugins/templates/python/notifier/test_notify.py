@@ -2,8 +2,9 @@ import unittest
 
 from answer import Answer
 from holdfast import PluginError
+from memory_host import Host
 from notify import notify
-from testing import Host, sample_event
+from testing import sample_event
 
 URL = "https://events.example.org/hook"
 

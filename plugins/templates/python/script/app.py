@@ -1,16 +1,22 @@
 """The component: describes itself, and hands the restored etcd to the script."""
 
 import json
+from types import SimpleNamespace
 
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.exports import run as contract
 from wit_world.exports.plugin import Description
+from wit_world.imports import log
 from wit_world.imports.database import Query
 
 import script
+from client import send
 from database import Database
+from grants import secret, state
 from holdfast import PluginError
+
+HOST = SimpleNamespace(send=send, secret=secret, state=state, log=log.write)
 
 
 class Plugin(exports.Plugin):
@@ -28,7 +34,7 @@ class Plugin(exports.Plugin):
 class Run(exports.Run):
     def run(self, database, context, config: str) -> contract.Report:
         try:
-            report = script.run(Database(database, Query), json.loads(config), dict(context))
+            report = script.run(Database(database, Query), json.loads(config), dict(context), HOST)
         except PluginError as error:
             # The error of the step; any other exception is a bug, and ends the plugin.
             raise Err(contract.Error(error.code, str(error)))

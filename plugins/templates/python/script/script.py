@@ -20,8 +20,9 @@ SCHEMA = {
 }
 
 
-def run(database: Database, config: dict, context: dict[str, str]) -> Report:
-    """Looks, writes, and reports: the database is thrown away afterwards. Raise a `PluginError` when it could not do its work."""
+def run(database: Database, config: dict, context: dict[str, str], host) -> Report:
+    """Looks, writes, and reports: the database is thrown away afterwards. Raise a `PluginError` when it could not do its work. `host` is what
+    the agent grants: send(request), secret(name), state, log(level, line)."""
     prefix, at_least = config["prefix"], config.get("at_least", 1)
     report = Report()
     keys = database.count(Query(prefix=prefix.encode()))

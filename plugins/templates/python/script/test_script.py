@@ -1,11 +1,13 @@
 import unittest
 
+from answer import Answer
 from memory import memory_database
+from memory_host import Host
 from script import run
 
 
 def outcome(config):
-    return run(memory_database({b"/app/a": b"1", b"/app/b": b"2", b"/other": b"3"}), config, {}).outcome
+    return run(memory_database({b"/app/a": b"1", b"/app/b": b"2", b"/other": b"3"}), config, {}, Host(Answer(200))).outcome
 
 
 class ScriptTest(unittest.TestCase):

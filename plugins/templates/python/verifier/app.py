@@ -1,16 +1,22 @@
 """The component: describes itself, and hands a snapshot to the check."""
 
 import json
+from types import SimpleNamespace
 
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.exports import verify as contract
 from wit_world.exports.plugin import Description
+from wit_world.imports import log
 from wit_world.imports.reader import Query
 
 import check
+from client import send
+from grants import secret, state
 from holdfast import PluginError
 from snapshot import Snapshot
+
+HOST = SimpleNamespace(send=send, secret=secret, state=state, log=log.write)
 
 
 class Plugin(exports.Plugin):
@@ -28,7 +34,7 @@ class Plugin(exports.Plugin):
 class Verify(exports.Verify):
     def verify(self, subject, context, config: str) -> contract.Report:
         try:
-            report = check.verify(Snapshot(subject, Query), json.loads(config), dict(context))
+            report = check.verify(Snapshot(subject, Query), json.loads(config), dict(context), HOST)
         except PluginError as error:
             # The error of the step; any other exception is a bug, and ends the plugin.
             raise Err(contract.Error(error.code, str(error)))

@@ -22,8 +22,9 @@ SCHEMA = {
 }
 
 
-def verify(snapshot: Snapshot, config: dict, context: dict[str, str]) -> Report:
-    """Looks, and reports. Raise a `PluginError` when it could not do its work."""
+def verify(snapshot: Snapshot, config: dict, context: dict[str, str], host) -> Report:
+    """Looks, and reports. Raise a `PluginError` when it could not do its work. `host` is what the agent grants: send(request), secret(name),
+    state, log(level, line)."""
     prefix, at_least = config["prefix"], config.get("at_least", 1)
     # The agent counts; no row crosses over. To look at rows: `for row in snapshot.rows(Query(prefix=…))`.
     found = snapshot.totals(Query(prefix=prefix.encode())).keys

@@ -24,6 +24,15 @@ macro_rules! sdk {
 const VERIFIER_CONFIG: &[Template] =
     &[("config.toml", include_str!("../../../../../plugins/templates/config/verifier.toml"))];
 
+const NOTIFIER_CONFIG: &[Template] =
+    &[("config.toml", include_str!("../../../../../plugins/templates/config/notifier.toml"))];
+
+const SCRIPT_CONFIG: &[Template] =
+    &[("config.toml", include_str!("../../../../../plugins/templates/config/script.toml"))];
+
+const STORE_CONFIG: &[Template] =
+    &[("config.toml", include_str!("../../../../../plugins/templates/config/store.toml"))];
+
 pub(super) const RUST_VERIFIER: &[&[Template]] = &[
     templates!["rust/": "Cargo.toml", "src/lib.rs", "sdk/Cargo.toml", "README.md", "gitignore"],
     VERIFIER_CONFIG,
@@ -36,7 +45,8 @@ pub(super) const RUST_NOTIFIER: &[&[Template]] = &[
 
 pub(super) const RUST_STORE: &[&[Template]] = &[
     templates!["rust/": "sdk/Cargo.toml", "gitignore"],
-    templates!["rust-store/": "Cargo.toml", "src/lib.rs", "config.toml", "README.md"],
+    templates!["rust-store/": "Cargo.toml", "src/lib.rs", "README.md"],
+    STORE_CONFIG,
 ];
 
 pub(super) const RUST_SCRIPT: &[&[Template]] = &[
@@ -45,11 +55,16 @@ pub(super) const RUST_SCRIPT: &[&[Template]] = &[
 ];
 
 const JS: &[Template] = templates!["js/common/": "package.json", "build.mjs", "gitignore", "src/holdfast.js"];
+const JS_HTTP: &[Template] = templates!["js/http/": "src/http.js", "src/memory-host.js"];
+const JS_GRANTS: &[Template] = templates!["js/grants/": "src/grants.js"];
 const JS_REPORT: &[Template] = templates!["js/report/": "src/report.js", "src/rows.js"];
 
 pub(super) const JS_VERIFIER: &[&[Template]] = &[
     JS,
+    JS_HTTP,
+    JS_GRANTS,
     JS_REPORT,
+    WASI_HTTP,
     templates![
         "js/verifier/": "README.md", "src/check.js", "src/memory.js", "src/plugin.js", "src/snapshot.js", "test/check.test.js",
     ],
@@ -57,11 +72,15 @@ pub(super) const JS_VERIFIER: &[&[Template]] = &[
 ];
 
 const PYTHON: &[Template] = templates!["python/common/": "requirements.txt", "gitignore", "holdfast.py"];
+const PYTHON_HTTP: &[Template] =
+    templates!["python/http/": "answer.py", "client.py", "grants.py", "memory_host.py"];
 const PYTHON_REPORT: &[Template] = templates!["python/report/": "report.py", "rows.py"];
 
 pub(super) const PYTHON_VERIFIER: &[&[Template]] = &[
     PYTHON,
+    PYTHON_HTTP,
     PYTHON_REPORT,
+    WASI_HTTP,
     templates!["python/verifier/": "README.md", "app.py", "check.py", "memory.py", "snapshot.py", "test_check.py"],
     VERIFIER_CONFIG,
 ];
@@ -69,11 +88,39 @@ pub(super) const PYTHON_VERIFIER: &[&[Template]] = &[
 const GO: &[Template] = templates![
     "go/common/": "go.mod", "go.sum", "gitignore", "agent/memory/memory.go", "holdfast/kubernetes.go", "holdfast/plugin.go",
 ];
-const GO_REPORT: &[Template] = templates!["go/report/": "holdfast/report.go"];
+const GO_REPORT: &[Template] = templates!["go/report/": "agent/answer/answer.go", "holdfast/report.go"];
+const GO_ROWS: &[Template] = templates!["go/rows/": "holdfast/memory_rows.go", "holdfast/rows.go"];
+const GO_HTTP: &[Template] = templates!["go/http/": "agent/client/client.go", "holdfast/http.go"];
+
+/// Bindings that several worlds have: of what the agent gives to all of them, and of what those that may send requests are given.
+const GO_LOG: &[Template] = templates![
+    "generated/log/go/" to "agent/": "holdfast_host_log/empty.s", "holdfast_host_log/wit_bindings.go",
+];
+const GO_HTTP_BINDINGS: &[Template] = templates![
+    "generated/http/go/" to "agent/": "holdfast_host_log/empty.s",
+    "holdfast_host_log/wit_bindings.go",
+    "holdfast_host_secrets/empty.s",
+    "holdfast_host_secrets/wit_bindings.go",
+    "holdfast_host_state/empty.s",
+    "holdfast_host_state/wit_bindings.go",
+    "wasi_clocks_monotonic_clock/empty.s",
+    "wasi_clocks_monotonic_clock/wit_bindings.go",
+    "wasi_http_outgoing_handler/empty.s",
+    "wasi_http_outgoing_handler/wit_bindings.go",
+    "wasi_http_types/empty.s",
+    "wasi_http_types/wit_bindings.go",
+    "wasi_io_error/empty.s",
+    "wasi_io_error/wit_bindings.go",
+    "wasi_io_poll/empty.s",
+    "wasi_io_poll/wit_bindings.go",
+    "wasi_io_streams/empty.s",
+    "wasi_io_streams/wit_bindings.go",
+];
 
 pub(super) const GO_VERIFIER: &[&[Template]] = &[
     GO,
     GO_REPORT,
+    GO_ROWS,
     templates![
         "go/verifier/": "README.md",
         "agent/export_holdfast_verifier_plugin/plugin.go",
@@ -85,8 +132,6 @@ pub(super) const GO_VERIFIER: &[&[Template]] = &[
     ],
     templates![
         "generated/verifier/go/" to "agent/": "wit_exports.go",
-        "holdfast_host_log/empty.s",
-        "holdfast_host_log/wit_bindings.go",
         "holdfast_snapshot_reader/empty.s",
         "holdfast_snapshot_reader/wit_bindings.go",
         "holdfast_verifier_plugin/empty.s",
@@ -94,15 +139,23 @@ pub(super) const GO_VERIFIER: &[&[Template]] = &[
         "holdfast_verifier_verify/empty.s",
         "holdfast_verifier_verify/wit_bindings.go",
     ],
+    GO_LOG,
     VERIFIER_CONFIG,
 ];
 
 const C: &[Template] = templates!["c/common/": "gitignore", "holdfast.c", "holdfast.h"];
-const C_REPORT: &[Template] = templates!["c/report/": "holdfast_report.c", "holdfast_report.h"];
+const C_HTTP: &[Template] =
+    templates!["c/http/": "client.c", "client.h", "holdfast_http.c", "holdfast_http.h"];
+const C_REPORT: &[Template] =
+    templates!["c/report/": "agent_report.h", "holdfast_report.c", "holdfast_report.h"];
+const C_ROWS: &[Template] = templates![
+    "c/rows/": "agent_rows.h", "holdfast_rows.c", "holdfast_rows.h", "memory_rows.c", "memory_rows.h",
+];
 
 pub(super) const C_VERIFIER: &[&[Template]] = &[
     C,
     C_REPORT,
+    C_ROWS,
     templates![
         "c/verifier/": "Makefile", "README.md", "agent.c", "check.c", "holdfast_verifier.c", "holdfast_verifier.h", "memory.c", "memory.h",
         "test.c",
@@ -111,19 +164,17 @@ pub(super) const C_VERIFIER: &[&[Template]] = &[
     VERIFIER_CONFIG,
 ];
 
-const NOTIFIER_CONFIG: &[Template] =
-    &[("config.toml", include_str!("../../../../../plugins/templates/config/notifier.toml"))];
-
 pub(super) const JS_NOTIFIER: &[&[Template]] = &[
     JS,
-    templates!["js/http/": "src/http.js"],
+    JS_HTTP,
+    JS_GRANTS,
     templates!["js/notifier/": "README.md", "src/notify.js", "src/plugin.js", "src/testing.js", "test/notify.test.js"],
     NOTIFIER_CONFIG,
 ];
 
 pub(super) const PYTHON_NOTIFIER: &[&[Template]] = &[
     PYTHON,
-    templates!["python/http/": "answer.py", "client.py"],
+    PYTHON_HTTP,
     templates!["python/notifier/": "README.md", "app.py", "notify.py", "test_notify.py", "testing.py"],
     WASI_HTTP,
     NOTIFIER_CONFIG,
@@ -131,7 +182,7 @@ pub(super) const PYTHON_NOTIFIER: &[&[Template]] = &[
 
 pub(super) const GO_NOTIFIER: &[&[Template]] = &[
     GO,
-    templates!["go/http/": "agent/client/client.go", "holdfast/http.go"],
+    GO_HTTP,
     templates![
         "go/notifier/": "README.md",
         "agent/export_holdfast_notifier_notify/notify.go",
@@ -143,46 +194,31 @@ pub(super) const GO_NOTIFIER: &[&[Template]] = &[
     ],
     templates![
         "generated/notifier/go/" to "agent/": "wit_exports.go",
-        "holdfast_host_log/empty.s",
-        "holdfast_host_log/wit_bindings.go",
-        "holdfast_host_secrets/empty.s",
-        "holdfast_host_secrets/wit_bindings.go",
-        "holdfast_host_state/empty.s",
-        "holdfast_host_state/wit_bindings.go",
         "holdfast_notifier_notify/empty.s",
         "holdfast_notifier_notify/wit_bindings.go",
         "holdfast_notifier_plugin/empty.s",
         "holdfast_notifier_plugin/wit_bindings.go",
-        "wasi_http_outgoing_handler/empty.s",
-        "wasi_http_outgoing_handler/wit_bindings.go",
-        "wasi_http_types/empty.s",
-        "wasi_http_types/wit_bindings.go",
-        "wasi_io_error/empty.s",
-        "wasi_io_error/wit_bindings.go",
-        "wasi_io_poll/empty.s",
-        "wasi_io_poll/wit_bindings.go",
-        "wasi_io_streams/empty.s",
-        "wasi_io_streams/wit_bindings.go",
     ],
+    GO_HTTP_BINDINGS,
     WASI_HTTP,
     NOTIFIER_CONFIG,
 ];
 
 pub(super) const C_NOTIFIER: &[&[Template]] = &[
     C,
-    templates!["c/http/": "client.c", "holdfast_http.c", "holdfast_http.h"],
+    C_HTTP,
     templates!["c/notifier/": "Makefile", "README.md", "agent.c", "holdfast_notifier.h", "notify.c", "test.c"],
     templates!["generated/notifier/c/" to "bindings/": "plugin.c", "plugin.h"],
     WASI_HTTP,
     NOTIFIER_CONFIG,
 ];
 
-const SCRIPT_CONFIG: &[Template] =
-    &[("config.toml", include_str!("../../../../../plugins/templates/config/script.toml"))];
-
 pub(super) const JS_SCRIPT: &[&[Template]] = &[
     JS,
+    JS_HTTP,
+    JS_GRANTS,
     JS_REPORT,
+    WASI_HTTP,
     templates![
         "js/script/": "README.md",
         "src/database.js",
@@ -196,9 +232,108 @@ pub(super) const JS_SCRIPT: &[&[Template]] = &[
 
 pub(super) const PYTHON_SCRIPT: &[&[Template]] = &[
     PYTHON,
+    PYTHON_HTTP,
     PYTHON_REPORT,
+    WASI_HTTP,
     templates!["python/script/": "README.md", "app.py", "database.py", "memory.py", "script.py", "test_script.py"],
     SCRIPT_CONFIG,
+];
+
+pub(super) const JS_STORE: &[&[Template]] = &[
+    JS,
+    JS_GRANTS,
+    templates![
+        "js/store/": "README.md", "src/http.js", "src/objects.js", "src/plugin.js", "src/store.js", "src/testing.js", "test/store.test.js",
+    ],
+    WASI_HTTP,
+    STORE_CONFIG,
+];
+
+pub(super) const PYTHON_STORE: &[&[Template]] = &[
+    PYTHON,
+    PYTHON_HTTP,
+    templates![
+        "python/store/": "README.md", "app.py", "objects.py", "store.py", "stream.py", "test_store.py", "testing.py",
+    ],
+    WASI_HTTP,
+    STORE_CONFIG,
+];
+
+pub(super) const GO_SCRIPT: &[&[Template]] = &[
+    GO,
+    GO_REPORT,
+    GO_ROWS,
+    templates![
+        "go/script/": "README.md",
+        "agent/export_holdfast_script_plugin/plugin.go",
+        "agent/export_holdfast_script_run/run.go",
+        "holdfast/database.go",
+        "holdfast/memory.go",
+        "script/script.go",
+        "script/script_test.go",
+    ],
+    templates![
+        "generated/script/go/" to "agent/": "wit_exports.go",
+        "holdfast_script_database/empty.s",
+        "holdfast_script_database/wit_bindings.go",
+        "holdfast_script_plugin/empty.s",
+        "holdfast_script_plugin/wit_bindings.go",
+        "holdfast_script_run/empty.s",
+        "holdfast_script_run/wit_bindings.go",
+    ],
+    GO_LOG,
+    SCRIPT_CONFIG,
+];
+
+pub(super) const C_SCRIPT: &[&[Template]] = &[
+    C,
+    C_REPORT,
+    C_ROWS,
+    templates![
+        "c/script/": "Makefile", "README.md", "agent.c", "contract.h", "holdfast_script.c", "holdfast_script.h", "memory.c", "memory.h",
+        "script.c", "test.c",
+    ],
+    templates!["generated/script/c/" to "bindings/": "script.c", "script.h"],
+    SCRIPT_CONFIG,
+];
+
+pub(super) const GO_STORE: &[&[Template]] = &[
+    GO,
+    GO_HTTP,
+    templates![
+        "go/store/": "README.md",
+        "agent/client/stream.go",
+        "agent/export_holdfast_store_objects/objects.go",
+        "agent/export_holdfast_store_plugin/plugin.go",
+        "holdfast/objects.go",
+        "holdfast/testing.go",
+        "store/store.go",
+        "store/store_test.go",
+    ],
+    templates![
+        "generated/store/go/" to "agent/": "wit_exports.go",
+        "holdfast_store_objects/empty.s",
+        "holdfast_store_objects/wit_bindings.go",
+        "holdfast_store_plugin/empty.s",
+        "holdfast_store_plugin/wit_bindings.go",
+        "holdfast_store_transfer/empty.s",
+        "holdfast_store_transfer/wit_bindings.go",
+    ],
+    GO_HTTP_BINDINGS,
+    WASI_HTTP,
+    STORE_CONFIG,
+];
+
+pub(super) const C_STORE: &[&[Template]] = &[
+    C,
+    C_HTTP,
+    templates![
+        "c/store/": "Makefile", "README.md", "agent.c", "holdfast_store.c", "holdfast_store.h", "memory.c", "memory.h", "store.c", "stream.c",
+        "test.c",
+    ],
+    templates!["generated/store/c/" to "bindings/": "plugin.c", "plugin.h"],
+    WASI_HTTP,
+    STORE_CONFIG,
 ];
 
 /// The crate `holdfast-plugin`, without its tests.
@@ -254,6 +389,10 @@ pub(super) const VERIFIER_WIT: &[Template] = &[
     ("verifier", include_str!("../../../../../wit/verifier-0.1.0/verifier.wit")),
 ];
 
+/// What else the agent offers to projects of kinds whose own contract has but a log.
+pub(super) const GRANTS_WIT: Template =
+    ("host-0.1.1", include_str!("../../../../../wit/host-0.1.1/host.wit"));
+
 /// The contract of notifiers, package by package.
 pub(super) const NOTIFIER_WIT: &[Template] = &[
     ("host", include_str!("../../../../../wit/host-0.1.1/host.wit")),
@@ -264,6 +403,12 @@ pub(super) const NOTIFIER_WIT: &[Template] = &[
 pub(super) const SCRIPT_WIT: &[Template] = &[
     ("host", include_str!("../../../../../wit/host-0.1.0/host.wit")),
     ("script", include_str!("../../../../../wit/script-0.1.0/script.wit")),
+];
+
+/// The contract of stores, package by package.
+pub(super) const STORE_WIT: &[Template] = &[
+    ("host", include_str!("../../../../../wit/host-0.1.1/host.wit")),
+    ("store", include_str!("../../../../../wit/store-0.1.0/store.wit")),
 ];
 
 /// What a project needs of WASI for HTTP where its language does not bring it, and its own world, which joins the two.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::super::super::{Context, answer};
 use super::super::settings;
+use super::objects::Objects;
 use super::{Args, milliseconds};
 use crate::config::{Config, Granted, PluginStoreConfig, StoreConfig};
 use crate::printer::{Align, Printer, Table};
@@ -75,6 +76,13 @@ pub(super) async fn run(
     context: &Context,
 ) -> Result<ExitCode> {
     let Ready { plugin, .. } = super::super::ready(super::super::examine(host, &args.file).await?)?;
+    let objects = match args.listen {
+        Some(address) => Some(Objects::start(address).await?),
+        None => None,
+    };
+    if let Some(objects) = &objects {
+        context.printer.note(format_args!("keeping objects at http://{}", objects.address()));
+    }
     let mut runs = Vec::new();
     for (origin, store) in cases(args, &plugin, config)? {
         let options = options(&origin, config, store);

@@ -3,7 +3,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Imported Functions from `holdfast:host/secrets@0.1.1`
+
+__attribute__((__import_module__("holdfast:host/secrets@0.1.1"), __import_name__("get")))
+extern void __wasm_import_holdfast_host_secrets_get(uint8_t *, size_t, uint8_t *);
+
+// Imported Functions from `holdfast:host/state@0.1.1`
+
+__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("get")))
+extern void __wasm_import_holdfast_host_state_get(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("set")))
+extern void __wasm_import_holdfast_host_state_set(uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("delete")))
+extern void __wasm_import_holdfast_host_state_delete(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("keys")))
+extern void __wasm_import_holdfast_host_state_keys(uint8_t *, size_t, uint8_t *);
+
 // Imported Functions from `wasi:io/poll@0.2.0`
+
+__attribute__((__import_module__("wasi:io/poll@0.2.0"), __import_name__("[method]pollable.ready")))
+extern int32_t __wasm_import_wasi_io_poll_method_pollable_ready(int32_t);
 
 __attribute__((__import_module__("wasi:io/poll@0.2.0"), __import_name__("[method]pollable.block")))
 extern void __wasm_import_wasi_io_poll_method_pollable_block(int32_t);
@@ -20,6 +42,15 @@ extern void __wasm_import_wasi_io_streams_method_input_stream_blocking_read(int3
 
 __attribute__((__import_module__("wasi:io/streams@0.2.0"), __import_name__("[method]output-stream.blocking-write-and-flush")))
 extern void __wasm_import_wasi_io_streams_method_output_stream_blocking_write_and_flush(int32_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("wasi:io/streams@0.2.0"), __import_name__("[method]output-stream.check-write")))
+extern void __wasm_import_wasi_io_streams_method_output_stream_check_write(int32_t, uint8_t *);
+
+__attribute__((__import_module__("wasi:io/streams@0.2.0"), __import_name__("[method]output-stream.write")))
+extern void __wasm_import_wasi_io_streams_method_output_stream_write(int32_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("wasi:io/streams@0.2.0"), __import_name__("[method]output-stream.subscribe")))
+extern int32_t __wasm_import_wasi_io_streams_method_output_stream_subscribe(int32_t);
 
 // Imported Functions from `wasi:http/types@0.2.0`
 
@@ -92,25 +123,6 @@ extern void __wasm_import_wasi_http_outgoing_handler_handle(int32_t, int32_t, in
 
 __attribute__((__import_module__("holdfast:host/log@0.1.1"), __import_name__("write")))
 extern void __wasm_import_holdfast_host_log_write(uint8_t *, size_t, uint8_t *, size_t);
-
-// Imported Functions from `holdfast:host/secrets@0.1.1`
-
-__attribute__((__import_module__("holdfast:host/secrets@0.1.1"), __import_name__("get")))
-extern void __wasm_import_holdfast_host_secrets_get(uint8_t *, size_t, uint8_t *);
-
-// Imported Functions from `holdfast:host/state@0.1.1`
-
-__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("get")))
-extern void __wasm_import_holdfast_host_state_get(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
-
-__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("set")))
-extern void __wasm_import_holdfast_host_state_set(uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
-
-__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("delete")))
-extern void __wasm_import_holdfast_host_state_delete(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
-
-__attribute__((__import_module__("holdfast:host/state@0.1.1"), __import_name__("keys")))
-extern void __wasm_import_holdfast_host_state_keys(uint8_t *, size_t, uint8_t *);
 
 // Exported Functions from `holdfast:notifier/plugin@0.1.0`
 
@@ -226,6 +238,74 @@ static uint8_t RET_AREA[(12*sizeof(void*))];
 
 // Helper Functions
 
+void holdfast_host_secrets_error_free(holdfast_host_secrets_error_t *ptr) {
+  plugin_string_free(&ptr->code);
+  plugin_string_free(&ptr->message);
+}
+
+void holdfast_host_secrets_result_string_error_free(holdfast_host_secrets_result_string_error_t *ptr) {
+  if (!ptr->is_err) {
+    plugin_string_free(&ptr->val.ok);
+  } else {
+    holdfast_host_secrets_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_host_state_error_free(holdfast_host_state_error_t *ptr) {
+  plugin_string_free(&ptr->code);
+  plugin_string_free(&ptr->message);
+}
+
+void plugin_list_u8_free(plugin_list_u8_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    uint8_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+    }
+    free(list_ptr);
+  }
+}
+
+void plugin_option_list_u8_free(plugin_option_list_u8_t *ptr) {
+  if (ptr->is_some) {
+    plugin_list_u8_free(&ptr->val);
+  }
+}
+
+void holdfast_host_state_result_option_list_u8_error_free(holdfast_host_state_result_option_list_u8_error_t *ptr) {
+  if (!ptr->is_err) {
+    plugin_option_list_u8_free(&ptr->val.ok);
+  } else {
+    holdfast_host_state_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_host_state_result_void_error_free(holdfast_host_state_result_void_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    holdfast_host_state_error_free(&ptr->val.err);
+  }
+}
+
+void plugin_list_string_free(plugin_list_string_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    plugin_string_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      plugin_string_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void holdfast_host_state_result_list_string_error_free(holdfast_host_state_result_list_string_error_t *ptr) {
+  if (!ptr->is_err) {
+    plugin_list_string_free(&ptr->val.ok);
+  } else {
+    holdfast_host_state_error_free(&ptr->val.err);
+  }
+}
+
 __attribute__((__import_module__("wasi:io/poll@0.2.0"), __import_name__("[resource-drop]pollable")))
 extern void __wasm_import_wasi_io_poll_pollable_drop(int32_t handle);
 
@@ -294,25 +374,21 @@ wasi_io_streams_borrow_output_stream_t wasi_io_streams_borrow_output_stream(wasi
   return (wasi_io_streams_borrow_output_stream_t) { arg.__handle };
 }
 
-void plugin_list_u8_free(plugin_list_u8_t *ptr) {
-  size_t list_len = ptr->len;
-  if (list_len > 0) {
-    uint8_t *list_ptr = ptr->ptr;
-    for (size_t i = 0; i < list_len; i++) {
-    }
-    free(list_ptr);
-  }
-}
-
 void wasi_io_streams_result_list_u8_stream_error_free(wasi_io_streams_result_list_u8_stream_error_t *ptr) {
   if (!ptr->is_err) {
-    plugin_list_u8_free(&ptr->val.ok);
   } else {
     wasi_io_streams_stream_error_free(&ptr->val.err);
   }
 }
 
 void wasi_io_streams_result_void_stream_error_free(wasi_io_streams_result_void_stream_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    wasi_io_streams_stream_error_free(&ptr->val.err);
+  }
+}
+
+void wasi_io_streams_result_u64_stream_error_free(wasi_io_streams_result_u64_stream_error_t *ptr) {
   if (!ptr->is_err) {
   } else {
     wasi_io_streams_stream_error_free(&ptr->val.err);
@@ -683,63 +759,6 @@ void wasi_http_outgoing_handler_result_own_future_incoming_response_error_code_f
   }
 }
 
-void holdfast_host_secrets_error_free(holdfast_host_secrets_error_t *ptr) {
-  plugin_string_free(&ptr->code);
-  plugin_string_free(&ptr->message);
-}
-
-void holdfast_host_secrets_result_string_error_free(holdfast_host_secrets_result_string_error_t *ptr) {
-  if (!ptr->is_err) {
-    plugin_string_free(&ptr->val.ok);
-  } else {
-    holdfast_host_secrets_error_free(&ptr->val.err);
-  }
-}
-
-void holdfast_host_state_error_free(holdfast_host_state_error_t *ptr) {
-  plugin_string_free(&ptr->code);
-  plugin_string_free(&ptr->message);
-}
-
-void plugin_option_list_u8_free(plugin_option_list_u8_t *ptr) {
-  if (ptr->is_some) {
-  }
-}
-
-void holdfast_host_state_result_option_list_u8_error_free(holdfast_host_state_result_option_list_u8_error_t *ptr) {
-  if (!ptr->is_err) {
-    plugin_option_list_u8_free(&ptr->val.ok);
-  } else {
-    holdfast_host_state_error_free(&ptr->val.err);
-  }
-}
-
-void holdfast_host_state_result_void_error_free(holdfast_host_state_result_void_error_t *ptr) {
-  if (!ptr->is_err) {
-  } else {
-    holdfast_host_state_error_free(&ptr->val.err);
-  }
-}
-
-void plugin_list_string_free(plugin_list_string_t *ptr) {
-  size_t list_len = ptr->len;
-  if (list_len > 0) {
-    plugin_string_t *list_ptr = ptr->ptr;
-    for (size_t i = 0; i < list_len; i++) {
-      plugin_string_free(&list_ptr[i]);
-    }
-    free(list_ptr);
-  }
-}
-
-void holdfast_host_state_result_list_string_error_free(holdfast_host_state_result_list_string_error_t *ptr) {
-  if (!ptr->is_err) {
-    plugin_list_string_free(&ptr->val.ok);
-  } else {
-    holdfast_host_state_error_free(&ptr->val.err);
-  }
-}
-
 void plugin_tuple2_string_string_free(plugin_tuple2_string_string_t *ptr) {
   plugin_string_free(&ptr->f0);
   plugin_string_free(&ptr->f1);
@@ -820,6 +839,170 @@ void plugin_string_free(plugin_string_t *ret) {
 }
 
 // Component Adapters
+
+bool holdfast_host_secrets_get(plugin_string_t *name, plugin_string_t *ret, holdfast_host_secrets_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_host_secrets_get((uint8_t *) (*name).ptr, (*name).len, ptr);
+  holdfast_host_secrets_result_string_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (holdfast_host_secrets_error_t) {
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_host_state_get(plugin_string_t *store, plugin_string_t *key, plugin_option_list_u8_t *ret, holdfast_host_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_host_state_get((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, ptr);
+  holdfast_host_state_result_option_list_u8_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      plugin_option_list_u8_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + sizeof(void*)))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (plugin_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.ok = option;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (holdfast_host_state_error_t) {
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_host_state_set(plugin_string_t *store, plugin_string_t *key, plugin_list_u8_t *value, holdfast_host_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_host_state_set((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, (uint8_t *) (*value).ptr, (*value).len, ptr);
+  holdfast_host_state_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (holdfast_host_state_error_t) {
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_host_state_delete(plugin_string_t *store, plugin_string_t *key, holdfast_host_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_host_state_delete((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, ptr);
+  holdfast_host_state_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (holdfast_host_state_error_t) {
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_host_state_keys(plugin_string_t *store, plugin_list_string_t *ret, holdfast_host_state_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_host_state_keys((uint8_t *) (*store).ptr, (*store).len, ptr);
+  holdfast_host_state_result_list_string_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (plugin_list_string_t) { (plugin_string_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (holdfast_host_state_error_t) {
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool wasi_io_poll_method_pollable_ready(wasi_io_poll_borrow_pollable_t self) {
+  int32_t ret = __wasm_import_wasi_io_poll_method_pollable_ready((self).__handle);
+  return ret;
+}
 
 void wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable_t self) {
   __wasm_import_wasi_io_poll_method_pollable_block((self).__handle);
@@ -907,6 +1090,87 @@ bool wasi_io_streams_method_output_stream_blocking_write_and_flush(wasi_io_strea
     *err = result.val.err;
     return 0;
   }
+}
+
+bool wasi_io_streams_method_output_stream_check_write(wasi_io_streams_borrow_output_stream_t self, uint64_t *ret, wasi_io_streams_stream_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[16];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_wasi_io_streams_method_output_stream_check_write((self).__handle, ptr);
+  wasi_io_streams_result_u64_stream_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      wasi_io_streams_stream_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.last_operation_failed = (wasi_io_streams_own_error_t) { *((int32_t*) (ptr + 12)) };
+          break;
+        }
+        case 1: {
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool wasi_io_streams_method_output_stream_write(wasi_io_streams_borrow_output_stream_t self, plugin_list_u8_t *contents, wasi_io_streams_stream_error_t *err) {
+  __attribute__((__aligned__(4)))
+  uint8_t ret_area[12];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_wasi_io_streams_method_output_stream_write((self).__handle, (uint8_t *) (*contents).ptr, (*contents).len, ptr);
+  wasi_io_streams_result_void_stream_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      wasi_io_streams_stream_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 4));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.last_operation_failed = (wasi_io_streams_own_error_t) { *((int32_t*) (ptr + 8)) };
+          break;
+        }
+        case 1: {
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+wasi_io_streams_own_pollable_t wasi_io_streams_method_output_stream_subscribe(wasi_io_streams_borrow_output_stream_t self) {
+  int32_t ret = __wasm_import_wasi_io_streams_method_output_stream_subscribe((self).__handle);
+  return (wasi_io_streams_own_pollable_t) { ret };
 }
 
 bool wasi_http_types_static_fields_from_list(wasi_http_types_list_tuple2_field_name_field_value_t *entries, wasi_http_types_own_fields_t *ret, wasi_http_types_header_error_t *err) {
@@ -2799,165 +3063,6 @@ bool wasi_http_outgoing_handler_handle(wasi_http_outgoing_handler_own_outgoing_r
 
 void holdfast_host_log_write(plugin_string_t *level, plugin_string_t *message) {
   __wasm_import_holdfast_host_log_write((uint8_t *) (*level).ptr, (*level).len, (uint8_t *) (*message).ptr, (*message).len);
-}
-
-bool holdfast_host_secrets_get(plugin_string_t *name, plugin_string_t *ret, holdfast_host_secrets_error_t *err) {
-  __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(5*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_holdfast_host_secrets_get((uint8_t *) (*name).ptr, (*name).len, ptr);
-  holdfast_host_secrets_result_string_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      result.val.ok = (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      result.val.err = (holdfast_host_secrets_error_t) {
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
-      };
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool holdfast_host_state_get(plugin_string_t *store, plugin_string_t *key, plugin_option_list_u8_t *ret, holdfast_host_state_error_t *err) {
-  __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(5*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_holdfast_host_state_get((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, ptr);
-  holdfast_host_state_result_option_list_u8_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      plugin_option_list_u8_t option;
-      switch ((int32_t) *((uint8_t*) (ptr + sizeof(void*)))) {
-        case 0: {
-          option.is_some = false;
-          break;
-        }
-        case 1: {
-          option.is_some = true;
-          option.val = (plugin_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
-          break;
-        }
-      }
-
-      result.val.ok = option;
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      result.val.err = (holdfast_host_state_error_t) {
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
-      };
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool holdfast_host_state_set(plugin_string_t *store, plugin_string_t *key, plugin_list_u8_t *value, holdfast_host_state_error_t *err) {
-  __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(5*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_holdfast_host_state_set((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, (uint8_t *) (*value).ptr, (*value).len, ptr);
-  holdfast_host_state_result_void_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      result.val.err = (holdfast_host_state_error_t) {
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
-      };
-      break;
-    }
-  }
-  if (!result.is_err) {
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool holdfast_host_state_delete(plugin_string_t *store, plugin_string_t *key, holdfast_host_state_error_t *err) {
-  __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(5*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_holdfast_host_state_delete((uint8_t *) (*store).ptr, (*store).len, (uint8_t *) (*key).ptr, (*key).len, ptr);
-  holdfast_host_state_result_void_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      result.val.err = (holdfast_host_state_error_t) {
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
-      };
-      break;
-    }
-  }
-  if (!result.is_err) {
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
-}
-
-bool holdfast_host_state_keys(plugin_string_t *store, plugin_list_string_t *ret, holdfast_host_state_error_t *err) {
-  __attribute__((__aligned__(sizeof(void*))))
-  uint8_t ret_area[(5*sizeof(void*))];
-  uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_holdfast_host_state_keys((uint8_t *) (*store).ptr, (*store).len, ptr);
-  holdfast_host_state_result_list_string_error_t result;
-  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
-    case 0: {
-      result.is_err = false;
-      result.val.ok = (plugin_list_string_t) { (plugin_string_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
-      break;
-    }
-    case 1: {
-      result.is_err = true;
-      result.val.err = (holdfast_host_state_error_t) {
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
-        (plugin_string_t) (plugin_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
-      };
-      break;
-    }
-  }
-  if (!result.is_err) {
-    *ret = result.val.ok;
-    return 1;
-  } else {
-    *err = result.val.err;
-    return 0;
-  }
 }
 
 __attribute__((__export_name__("holdfast:notifier/plugin@0.1.0#describe")))

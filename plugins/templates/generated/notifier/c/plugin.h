@@ -14,6 +14,65 @@ typedef struct plugin_string_t {
   size_t len;
 } plugin_string_t;
 
+// Codes: `denied` (not granted).
+typedef struct holdfast_host_secrets_error_t {
+  plugin_string_t   code;
+  plugin_string_t   message;
+} holdfast_host_secrets_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_string_t ok;
+    holdfast_host_secrets_error_t err;
+  } val;
+} holdfast_host_secrets_result_string_error_t;
+
+// Codes: `denied` (not granted), `limit` (the key, the value, the whole or the number of writes is too large), `storage`
+// (it could not be read or written).
+typedef struct holdfast_host_state_error_t {
+  plugin_string_t   code;
+  plugin_string_t   message;
+} holdfast_host_state_error_t;
+
+typedef struct {
+  uint8_t *ptr;
+  size_t len;
+} plugin_list_u8_t;
+
+typedef struct {
+  bool is_some;
+  plugin_list_u8_t val;
+} plugin_option_list_u8_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_option_list_u8_t ok;
+    holdfast_host_state_error_t err;
+  } val;
+} holdfast_host_state_result_option_list_u8_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    holdfast_host_state_error_t err;
+  } val;
+} holdfast_host_state_result_void_error_t;
+
+typedef struct {
+  plugin_string_t *ptr;
+  size_t len;
+} plugin_list_string_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_list_string_t ok;
+    holdfast_host_state_error_t err;
+  } val;
+} holdfast_host_state_result_list_string_error_t;
+
 // In nanoseconds.
 typedef uint64_t wasi_clocks_monotonic_clock_duration_t;
 
@@ -62,11 +121,6 @@ typedef struct wasi_io_streams_borrow_output_stream_t {
 } wasi_io_streams_borrow_output_stream_t;
 
 typedef struct {
-  uint8_t *ptr;
-  size_t len;
-} plugin_list_u8_t;
-
-typedef struct {
   bool is_err;
   union {
     plugin_list_u8_t ok;
@@ -80,6 +134,16 @@ typedef struct {
     wasi_io_streams_stream_error_t err;
   } val;
 } wasi_io_streams_result_void_stream_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    uint64_t ok;
+    wasi_io_streams_stream_error_t err;
+  } val;
+} wasi_io_streams_result_u64_stream_error_t;
+
+typedef wasi_io_poll_own_pollable_t wasi_io_streams_own_pollable_t;
 
 typedef wasi_clocks_monotonic_clock_duration_t wasi_http_types_duration_t;
 
@@ -416,60 +480,6 @@ typedef struct {
   } val;
 } wasi_http_outgoing_handler_result_own_future_incoming_response_error_code_t;
 
-// Codes: `denied` (not granted).
-typedef struct holdfast_host_secrets_error_t {
-  plugin_string_t   code;
-  plugin_string_t   message;
-} holdfast_host_secrets_error_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    plugin_string_t ok;
-    holdfast_host_secrets_error_t err;
-  } val;
-} holdfast_host_secrets_result_string_error_t;
-
-// Codes: `denied` (not granted), `limit` (the key, the value, the whole or the number of writes is too large), `storage`
-// (it could not be read or written).
-typedef struct holdfast_host_state_error_t {
-  plugin_string_t   code;
-  plugin_string_t   message;
-} holdfast_host_state_error_t;
-
-typedef struct {
-  bool is_some;
-  plugin_list_u8_t val;
-} plugin_option_list_u8_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    plugin_option_list_u8_t ok;
-    holdfast_host_state_error_t err;
-  } val;
-} holdfast_host_state_result_option_list_u8_error_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    holdfast_host_state_error_t err;
-  } val;
-} holdfast_host_state_result_void_error_t;
-
-typedef struct {
-  plugin_string_t *ptr;
-  size_t len;
-} plugin_list_string_t;
-
-typedef struct {
-  bool is_err;
-  union {
-    plugin_list_string_t ok;
-    holdfast_host_state_error_t err;
-  } val;
-} holdfast_host_state_result_list_string_error_t;
-
 typedef struct {
   plugin_string_t f0;
   plugin_string_t f1;
@@ -510,7 +520,8 @@ typedef struct exports_holdfast_notifier_notify_event_t {
   plugin_string_t   summary;
   // The name of the cluster.
   plugin_string_t   cluster;
-  // The whole event as CloudEvents 1.0, a JSON object. Everything that the other fields and the attributes say is in it.
+  // The whole event as CloudEvents 1.0, a JSON object, the same at each attempt. Everything that the other fields and the
+  // attributes say is in it, but for `attempt`.
   plugin_string_t   cloudevent;
   // Further facts by name; those that do not apply are left out. `session`, `backup-id`, `store`, `chain`, `plugin`, `host`,
   // `error` (the whole chain of causes, in one line), `stage` (where it failed), `hint`. `attempt` counts from 1.
@@ -547,7 +558,22 @@ typedef struct {
   } val;
 } exports_holdfast_notifier_notify_result_receipt_error_t;
 
+// Imported Functions from `holdfast:host/secrets@0.1.1`
+// The value as it is now.
+extern bool holdfast_host_secrets_get(plugin_string_t *name, plugin_string_t *ret, holdfast_host_secrets_error_t *err);
+
+// Imported Functions from `holdfast:host/state@0.1.1`
+// The value of a key.
+extern bool holdfast_host_state_get(plugin_string_t *store, plugin_string_t *key, plugin_option_list_u8_t *ret, holdfast_host_state_error_t *err);
+// Sets a key. When it returns, the value is on disk. A key has at most 256 bytes, a value 16 KiB, a store 64 KiB in all.
+extern bool holdfast_host_state_set(plugin_string_t *store, plugin_string_t *key, plugin_list_u8_t *value, holdfast_host_state_error_t *err);
+// Takes a key away; also one that is not there.
+extern bool holdfast_host_state_delete(plugin_string_t *store, plugin_string_t *key, holdfast_host_state_error_t *err);
+// All keys, sorted.
+extern bool holdfast_host_state_keys(plugin_string_t *store, plugin_list_string_t *ret, holdfast_host_state_error_t *err);
+
 // Imported Functions from `wasi:io/poll@0.2.0`
+extern bool wasi_io_poll_method_pollable_ready(wasi_io_poll_borrow_pollable_t self);
 extern void wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable_t self);
 
 // Imported Functions from `wasi:io/error@0.2.0`
@@ -557,6 +583,11 @@ extern void wasi_io_error_method_error_to_debug_string(wasi_io_error_borrow_erro
 extern bool wasi_io_streams_method_input_stream_blocking_read(wasi_io_streams_borrow_input_stream_t self, uint64_t len, plugin_list_u8_t *ret, wasi_io_streams_stream_error_t *err);
 // At most 4096 bytes at once.
 extern bool wasi_io_streams_method_output_stream_blocking_write_and_flush(wasi_io_streams_borrow_output_stream_t self, plugin_list_u8_t *contents, wasi_io_streams_stream_error_t *err);
+// How much `write` takes now.
+extern bool wasi_io_streams_method_output_stream_check_write(wasi_io_streams_borrow_output_stream_t self, uint64_t *ret, wasi_io_streams_stream_error_t *err);
+extern bool wasi_io_streams_method_output_stream_write(wasi_io_streams_borrow_output_stream_t self, plugin_list_u8_t *contents, wasi_io_streams_stream_error_t *err);
+// Ready when `write` takes more.
+extern wasi_io_streams_own_pollable_t wasi_io_streams_method_output_stream_subscribe(wasi_io_streams_borrow_output_stream_t self);
 
 // Imported Functions from `wasi:http/types@0.2.0`
 extern bool wasi_http_types_static_fields_from_list(wasi_http_types_list_tuple2_field_name_field_value_t *entries, wasi_http_types_own_fields_t *ret, wasi_http_types_header_error_t *err);
@@ -588,20 +619,6 @@ extern bool wasi_http_outgoing_handler_handle(wasi_http_outgoing_handler_own_out
 // counts as `info`. Long lines are cut, control characters are made visible, and past a volume limit lines are dropped and counted.
 extern void holdfast_host_log_write(plugin_string_t *level, plugin_string_t *message);
 
-// Imported Functions from `holdfast:host/secrets@0.1.1`
-// The value as it is now.
-extern bool holdfast_host_secrets_get(plugin_string_t *name, plugin_string_t *ret, holdfast_host_secrets_error_t *err);
-
-// Imported Functions from `holdfast:host/state@0.1.1`
-// The value of a key.
-extern bool holdfast_host_state_get(plugin_string_t *store, plugin_string_t *key, plugin_option_list_u8_t *ret, holdfast_host_state_error_t *err);
-// Sets a key. When it returns, the value is on disk. A key has at most 256 bytes, a value 16 KiB, a store 64 KiB in all.
-extern bool holdfast_host_state_set(plugin_string_t *store, plugin_string_t *key, plugin_list_u8_t *value, holdfast_host_state_error_t *err);
-// Takes a key away; also one that is not there.
-extern bool holdfast_host_state_delete(plugin_string_t *store, plugin_string_t *key, holdfast_host_state_error_t *err);
-// All keys, sorted.
-extern bool holdfast_host_state_keys(plugin_string_t *store, plugin_list_string_t *ret, holdfast_host_state_error_t *err);
-
 // Exported Functions from `holdfast:notifier/plugin@0.1.0`
 void exports_holdfast_notifier_plugin_describe(exports_holdfast_notifier_plugin_description_t *ret);
 
@@ -609,6 +626,24 @@ void exports_holdfast_notifier_plugin_describe(exports_holdfast_notifier_plugin_
 bool exports_holdfast_notifier_notify_notify(exports_holdfast_notifier_notify_event_t *event, plugin_string_t *config, exports_holdfast_notifier_notify_receipt_t *ret, exports_holdfast_notifier_notify_error_t *err);
 
 // Helper Functions
+
+void holdfast_host_secrets_error_free(holdfast_host_secrets_error_t *ptr);
+
+void holdfast_host_secrets_result_string_error_free(holdfast_host_secrets_result_string_error_t *ptr);
+
+void holdfast_host_state_error_free(holdfast_host_state_error_t *ptr);
+
+void plugin_list_u8_free(plugin_list_u8_t *ptr);
+
+void plugin_option_list_u8_free(plugin_option_list_u8_t *ptr);
+
+void holdfast_host_state_result_option_list_u8_error_free(holdfast_host_state_result_option_list_u8_error_t *ptr);
+
+void holdfast_host_state_result_void_error_free(holdfast_host_state_result_void_error_t *ptr);
+
+void plugin_list_string_free(plugin_list_string_t *ptr);
+
+void holdfast_host_state_result_list_string_error_free(holdfast_host_state_result_list_string_error_t *ptr);
 
 extern void wasi_io_poll_pollable_drop_own(wasi_io_poll_own_pollable_t handle);
 
@@ -636,11 +671,11 @@ extern void wasi_io_streams_output_stream_drop_borrow(wasi_io_streams_borrow_out
 
 extern wasi_io_streams_borrow_output_stream_t wasi_io_streams_borrow_output_stream(wasi_io_streams_own_output_stream_t handle);
 
-void plugin_list_u8_free(plugin_list_u8_t *ptr);
-
 void wasi_io_streams_result_list_u8_stream_error_free(wasi_io_streams_result_list_u8_stream_error_t *ptr);
 
 void wasi_io_streams_result_void_stream_error_free(wasi_io_streams_result_void_stream_error_t *ptr);
+
+void wasi_io_streams_result_u64_stream_error_free(wasi_io_streams_result_u64_stream_error_t *ptr);
 
 void wasi_http_types_method_free(wasi_http_types_method_t *ptr);
 
@@ -751,22 +786,6 @@ void wasi_http_outgoing_handler_error_code_free(wasi_http_outgoing_handler_error
 void wasi_http_outgoing_handler_option_own_request_options_free(wasi_http_outgoing_handler_option_own_request_options_t *ptr);
 
 void wasi_http_outgoing_handler_result_own_future_incoming_response_error_code_free(wasi_http_outgoing_handler_result_own_future_incoming_response_error_code_t *ptr);
-
-void holdfast_host_secrets_error_free(holdfast_host_secrets_error_t *ptr);
-
-void holdfast_host_secrets_result_string_error_free(holdfast_host_secrets_result_string_error_t *ptr);
-
-void holdfast_host_state_error_free(holdfast_host_state_error_t *ptr);
-
-void plugin_option_list_u8_free(plugin_option_list_u8_t *ptr);
-
-void holdfast_host_state_result_option_list_u8_error_free(holdfast_host_state_result_option_list_u8_error_t *ptr);
-
-void holdfast_host_state_result_void_error_free(holdfast_host_state_result_void_error_t *ptr);
-
-void plugin_list_string_free(plugin_list_string_t *ptr);
-
-void holdfast_host_state_result_list_string_error_free(holdfast_host_state_result_list_string_error_t *ptr);
 
 void plugin_tuple2_string_string_free(plugin_tuple2_string_string_t *ptr);
 

@@ -1,7 +1,6 @@
 // The component: describes itself, and hands events to the notifier.
 import { write as log } from 'holdfast:host/log@0.1.1';
-import { get as secret } from 'holdfast:host/secrets@0.1.1';
-import * as state from 'holdfast:host/state@0.1.1';
+import { secret, state } from './grants.js';
 import { PluginError } from './holdfast.js';
 import { send } from './http.js';
 import { description, notify as deliver } from './notify.js';
@@ -23,9 +22,6 @@ export const notify = {
     } catch (error) {
       // What is thrown as { code, message } is told to the operator; anything else is a bug, and ends the plugin.
       if (error instanceof PluginError) throw { code: error.code, message: error.message, attributes: error.attributes ?? [] };
-      // A secret or a state that is not granted.
-      const refused = error?.payload;
-      if (refused?.code) throw { code: refused.code, message: refused.message, attributes: [] };
       throw error;
     }
   },

@@ -1,5 +1,4 @@
 // What tests put in place of the agent.
-import { send } from './http.js';
 
 /** An event as the agent makes it; `parts` replace some of it. */
 export function sampleEvent(parts = {}) {
@@ -15,19 +14,4 @@ export function sampleEvent(parts = {}) {
   };
   const { id, time, kind: type, attributes, ...data } = event;
   return { cloudevent: JSON.stringify({ specversion: '1.0', id, time, type, source: 'holdfast', data }), ...event };
-}
-
-/** A host that answers every request by `answer(url, options)`, which gives [status, text, headers]; what was sent is in `sent`. */
-export function testHost(answer, { secrets = {} } = {}) {
-  const sent = [];
-  const fetch = async (url, options) => {
-    sent.push({ url, ...options });
-    const [status, text = '', headers = {}] = await answer(url, options);
-    return new Response(text, { status, headers });
-  };
-  const secret = (name) => {
-    if (!(name in secrets)) throw Object.assign(new Error('denied'), { payload: { code: 'denied', message: `\`${name}\` is not granted` } });
-    return secrets[name];
-  };
-  return { sent, send: (url, options) => send(fetch, url, options), secret, log() {} };
 }

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { memoryHost } from '../src/memory-host.js';
 import { notify } from '../src/notify.js';
-import { sampleEvent, testHost } from '../src/testing.js';
+import { sampleEvent } from '../src/testing.js';
 
 const url = 'https://events.example.org/hook';
 
 test('an event is posted whole', async () => {
-  const host = testHost(() => [202], { secrets: { token: 'opensesame' } });
+  const host = memoryHost(() => [202], { secrets: { token: 'opensesame' } });
   const event = sampleEvent();
   assert.equal(await notify(event, { url, token_secret: 'token' }, host), 'answered 202');
   const [request] = host.sent;
@@ -15,7 +16,7 @@ test('an event is posted whole', async () => {
 });
 
 test('what is not taken is tried again, or not', async () => {
-  const attempt = (...answer) => notify(sampleEvent(), { url }, testHost(() => answer));
+  const attempt = (...answer) => notify(sampleEvent(), { url }, memoryHost(() => answer));
   await assert.rejects(attempt(503, 'not now', { 'retry-after': '7' }), { code: 'unavailable', attributes: [['retry-after', '7']] });
   await assert.rejects(attempt(404), { code: 'refused' });
 });

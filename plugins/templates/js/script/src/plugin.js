@@ -1,7 +1,10 @@
 // The component: describes itself, and hands the restored etcd to the script.
+import { write as log } from 'holdfast:host/log@0.1.0';
 import { Query } from 'holdfast:script/database@0.1.0';
 import { Database } from './database.js';
+import { secret, state } from './grants.js';
 import { PluginError } from './holdfast.js';
+import { send } from './http.js';
 import { description, run as script } from './script.js';
 
 export const plugin = {
@@ -11,10 +14,13 @@ export const plugin = {
   },
 };
 
+const host = { send: (url, options) => send(fetch, url, options), secret, state, log };
+
 export const run = {
-  run(subject, context, config) {
+  async run(subject, context, config) {
     try {
-      return script(new Database(subject, Query), JSON.parse(config), Object.fromEntries(context)).finish();
+      const report = await script(new Database(subject, Query), JSON.parse(config), Object.fromEntries(context), host);
+      return report.finish();
     } catch (error) {
       // What is thrown as { code, message } is the error of the step; anything else is a bug, and ends the plugin.
       if (error instanceof PluginError) throw { code: error.code, message: error.message };

@@ -20,8 +20,11 @@ export const description = {
   },
 };
 
-/** Looks, writes, and reports: the database is thrown away afterwards. Throw a `PluginError` when it could not do its work. */
-export function run(database, { prefix, at_least = 1 }, context) {
+/**
+ * Looks, writes, and reports: the database is thrown away afterwards. Throw a `PluginError` when it could not do its work. `host` is what the
+ * agent grants: send(url, options), secret(name), state, log(level, line); with `async`, `await host.send(..)`.
+ */
+export function run(database, { prefix, at_least = 1 }, context, host) {
   const report = new Report();
   const keys = database.count({ prefix });
   report.summary = `${keys} keys begin with \`${prefix}\``;

@@ -21,8 +21,11 @@ export const description = {
   },
 };
 
-/** Looks, and reports. Throw a `PluginError` when it could not do its work. */
-export function verify(snapshot, { prefix, at_least = 1 }, context) {
+/**
+ * Looks, and reports. Throw a `PluginError` when it could not do its work. `host` is what the agent grants: send(url, options), secret(name),
+ * state, log(level, line); with `async`, `await host.send(..)`.
+ */
+export function verify(snapshot, { prefix, at_least = 1 }, context, host) {
   // The agent counts; no row crosses over. To look at rows: `for (const row of snapshot.rows({ prefix }))`.
   const { keys } = snapshot.totals({ prefix });
   const report = new Report();

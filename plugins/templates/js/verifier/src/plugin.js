@@ -1,7 +1,10 @@
 // The component: describes itself, and hands a snapshot to the check.
+import { write as log } from 'holdfast:host/log@0.1.0';
 import { Query } from 'holdfast:snapshot/reader@0.1.0';
 import { description, verify as check } from './check.js';
+import { secret, state } from './grants.js';
 import { PluginError } from './holdfast.js';
+import { send } from './http.js';
 import { Snapshot } from './snapshot.js';
 
 export const plugin = {
@@ -11,10 +14,13 @@ export const plugin = {
   },
 };
 
+const host = { send: (url, options) => send(fetch, url, options), secret, state, log };
+
 export const verify = {
-  verify(subject, context, config) {
+  async verify(subject, context, config) {
     try {
-      return check(new Snapshot(subject, Query), JSON.parse(config), Object.fromEntries(context)).finish();
+      const report = await check(new Snapshot(subject, Query), JSON.parse(config), Object.fromEntries(context), host);
+      return report.finish();
     } catch (error) {
       // What is thrown as { code, message } is the error of the step; anything else is a bug, and ends the plugin.
       if (error instanceof PluginError) throw { code: error.code, message: error.message };

@@ -29,7 +29,8 @@ type Event struct {
 	Summary string
 	// The name of the cluster.
 	Cluster string
-	// The whole event as CloudEvents 1.0, a JSON object. Everything that the other fields and the attributes say is in it.
+	// The whole event as CloudEvents 1.0, a JSON object, the same at each attempt. Everything that the other fields and the
+	// attributes say is in it, but for `attempt`.
 	Cloudevent string
 	// Further facts by name; those that do not apply are left out. `session`, `backup-id`, `store`, `chain`, `plugin`, `host`,
 	// `error` (the whole chain of causes, in one line), `stage` (where it failed), `hint`. `attempt` counts from 1.

@@ -20,7 +20,7 @@ import (
 const (
 	// What one write of a stream takes at most.
 	writeBytes      = 4096
-	readBytes       = 1 << 16
+	readBytes       = 1 << 18
 	patienceSeconds = 15
 )
 
@@ -29,10 +29,25 @@ type Host struct{}
 
 // Send sends a request. Handles are dropped by hand: left to the garbage collector they could go in the middle of a call.
 func (Host) Send(request holdfast.Request) (holdfast.Answer, error) {
+	future, body, err := begin(request)
+	if err != nil {
+		return holdfast.Answer{}, err
+	}
+	write(body, request.Body)
+	response, err := answered(request, future)
+	if err != nil {
+		return holdfast.Answer{}, err
+	}
+	defer response.Drop()
+	return receive(request, response)
+}
+
+// begin sends a request's head: what becomes the answer, and the body that is to be written and finished.
+func begin(request holdfast.Request) (*http.FutureIncomingResponse, *http.OutgoingBody, error) {
 	memory.Tend()
 	outgoing, err := head(request)
 	if err != nil {
-		return holdfast.Answer{}, err
+		return nil, nil, err
 	}
 	options := http.MakeRequestOptions()
 	patience := request.PatienceSeconds
@@ -46,52 +61,57 @@ func (Host) Send(request holdfast.Request) (holdfast.Answer, error) {
 	options.SetBetweenBytesTimeout(nanoseconds)
 	body := outgoing.Body()
 	if body.IsErr() {
-		return holdfast.Answer{}, failed(request, "the request has no body")
+		return nil, nil, failed(request, "the request has no body")
 	}
 	pending := handler.Handle(outgoing, witTypes.Some(options))
 	if pending.IsErr() {
 		body.Ok().Drop()
-		return holdfast.Answer{}, failed(request, reason(pending.Err()))
+		return nil, nil, unanswered(request, pending.Err())
 	}
-	write(body.Ok(), request.Body)
-	future := pending.Ok()
+	return pending.Ok(), body.Ok(), nil
+}
+
+// answered waits for the head of the answer.
+func answered(request holdfast.Request, future *http.FutureIncomingResponse) (*http.IncomingResponse, error) {
 	defer future.Drop()
 	ready := future.Subscribe()
 	ready.Block()
 	ready.Drop()
 	answered := future.Get()
 	if answered.IsNone() || answered.Some().IsErr() {
-		return holdfast.Answer{}, failed(request, "there is no answer")
+		return nil, failed(request, "there is no answer")
 	}
 	answer := answered.Some().Ok()
 	if answer.IsErr() {
-		return holdfast.Answer{}, failed(request, reason(answer.Err()))
+		return nil, unanswered(request, answer.Err())
 	}
-	return receive(request, answer.Ok())
+	return answer.Ok(), nil
 }
 
 func failed(request holdfast.Request, reason string) error {
 	return &holdfast.Error{Code: "unavailable", Message: fmt.Sprintf("%s cannot be asked: %s", request.Origin(), reason)}
 }
 
-// The cases of an error code that operators meet; the rest goes by its number.
-func reason(code http.ErrorCode) string {
+// unanswered makes of wasi:http's error what the agent knows: unavailable may work another time, the rest is final.
+func unanswered(request holdfast.Request, code http.ErrorCode) error {
+	kind, reason := "unavailable", ""
 	switch code.Tag() {
 	case http.ErrorCode_HttpRequestDenied:
-		return "it is not granted"
+		kind, reason = "denied", "it is not granted"
 	case http.ErrorCode_DestinationIpProhibited:
-		return "its address is not granted"
+		kind, reason = "denied", "its address is not granted"
 	case http.ErrorCode_ConnectionRefused:
-		return "the connection is refused"
+		reason = "the connection is refused"
 	case http.ErrorCode_ConnectionTimeout, http.ErrorCode_HttpResponseTimeout, http.ErrorCode_ConnectionReadTimeout:
-		return "it does not answer in time"
+		reason = "it does not answer in time"
 	case http.ErrorCode_DnsError, http.ErrorCode_DnsTimeout, http.ErrorCode_DestinationNotFound:
-		return "its name cannot be resolved"
+		reason = "its name cannot be resolved"
 	case http.ErrorCode_TlsCertificateError, http.ErrorCode_TlsProtocolError, http.ErrorCode_TlsAlertReceived:
-		return "its certificate or TLS is no good"
+		kind, reason = "tls", "its certificate or TLS is no good"
 	default:
-		return fmt.Sprintf("error %d of wasi:http", code.Tag())
+		reason = fmt.Sprintf("error %d of wasi:http", code.Tag())
 	}
+	return &holdfast.Error{Code: kind, Message: fmt.Sprintf("%s cannot be asked: %s", request.Origin(), reason)}
 }
 
 func head(request holdfast.Request) (*http.OutgoingRequest, error) {
@@ -145,7 +165,8 @@ func write(body *http.OutgoingBody, content []byte) {
 	if stream.IsOk() {
 		for len(content) > 0 {
 			part := content[:min(len(content), writeBytes)]
-			if stream.Ok().BlockingWriteAndFlush(part).IsErr() {
+			if written := stream.Ok().BlockingWriteAndFlush(part); written.IsErr() {
+				isClosed(written.Err())
 				break
 			}
 			content = content[len(part):]
@@ -156,13 +177,7 @@ func write(body *http.OutgoingBody, content []byte) {
 }
 
 func receive(request holdfast.Request, response *http.IncomingResponse) (holdfast.Answer, error) {
-	defer response.Drop()
-	answer := holdfast.Answer{Status: int(response.Status()), Headers: map[string]string{}}
-	fields := response.Headers()
-	for _, field := range fields.Entries() {
-		answer.Headers[strings.ToLower(field.F0)] = strings.ToValidUTF8(string(field.F1), "\ufffd")
-	}
-	fields.Drop()
+	answer := told(response)
 	body := response.Consume()
 	if body.IsErr() {
 		return answer, failed(request, "the answer has no body")
@@ -174,21 +189,53 @@ func receive(request holdfast.Request, response *http.IncomingResponse) (holdfas
 	}
 	defer stream.Ok().Drop()
 	for {
-		memory.Tend()
-		part := stream.Ok().BlockingRead(readBytes)
-		if part.IsErr() {
-			failure := part.Err()
-			if failure.Tag() == wasi_io_streams.StreamError_Closed {
-				return answer, nil
-			}
-			failure.LastOperationFailed().Drop()
-			return answer, failed(request, "the answer broke off")
+		part, err := next(request, stream.Ok())
+		if err != nil || len(part) == 0 {
+			return answer, err
 		}
-		answer.Body = append(answer.Body, part.Ok()...)
+		answer.Body = append(answer.Body, part...)
 		if len(answer.Body) > holdfast.MostBytes {
 			return answer, &holdfast.Error{Code: "refused", Message: fmt.Sprintf("the answer of %s has more than %d bytes", request.Origin(), holdfast.MostBytes)}
 		}
 	}
+}
+
+// told is an answer without its body.
+func told(response *http.IncomingResponse) holdfast.Answer {
+	answer := holdfast.Answer{Status: int(response.Status()), Headers: map[string]string{}}
+	fields := response.Headers()
+	for _, field := range fields.Entries() {
+		answer.Headers[strings.ToLower(field.F0)] = strings.ToValidUTF8(string(field.F1), "\ufffd")
+	}
+	fields.Drop()
+	return answer
+}
+
+// next are the next bytes of an answer; none at the end.
+func next(request holdfast.Request, stream *wasi_io_streams.InputStream) ([]byte, error) {
+	for {
+		memory.Tend()
+		part := stream.BlockingRead(readBytes)
+		if part.IsErr() {
+			if isClosed(part.Err()) {
+				return nil, nil
+			}
+			return nil, failed(request, "the answer broke off")
+		}
+		// Nothing yet is not the end.
+		if len(part.Ok()) > 0 {
+			return part.Ok(), nil
+		}
+	}
+}
+
+// isClosed lets go of a stream's error. Anything but its end is that it broke off.
+func isClosed(failure wasi_io_streams.StreamError) bool {
+	if failure.Tag() == wasi_io_streams.StreamError_Closed {
+		return true
+	}
+	failure.LastOperationFailed().Drop()
+	return false
 }
 
 // Secret is the value of a secret that is granted.

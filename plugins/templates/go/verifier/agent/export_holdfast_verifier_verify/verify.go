@@ -6,6 +6,7 @@ import (
 
 	witTypes "go.bytecodealliance.org/pkg/wit/types"
 
+	"example.com/{{name}}/agent/answer"
 	log "example.com/{{name}}/agent/holdfast_host_log"
 	reader "example.com/{{name}}/agent/holdfast_snapshot_reader"
 	contract "example.com/{{name}}/agent/holdfast_verifier_verify"
@@ -33,7 +34,7 @@ func Verify(subject *contract.Snapshot, facts []witTypes.Tuple2[string, string],
 	if err != nil {
 		return witTypes.Err[contract.Report](refusal(err))
 	}
-	return witTypes.Ok[contract.Report, contract.Error](answer(report))
+	return witTypes.Ok[contract.Report, contract.Error](answer.Of(report))
 }
 
 func refusal(err error) contract.Error {
@@ -47,41 +48,6 @@ func refusal(err error) contract.Error {
 	default:
 		return contract.Error{Code: "error", Message: err.Error()}
 	}
-}
-
-func answer(report *holdfast.Report) contract.Report {
-	outcomes := map[holdfast.Outcome]contract.Outcome{
-		holdfast.Passed:       contract.Outcome_Passed,
-		holdfast.Failed:       contract.Outcome_Failed,
-		holdfast.Inconclusive: contract.Outcome_Inconclusive,
-	}
-	given := contract.Report{Outcome: outcomes[report.Outcome()], Summary: report.Summary}
-	for _, finding := range report.Findings() {
-		key := witTypes.None[[]uint8]()
-		if finding.Key != nil {
-			key = witTypes.Some(finding.Key)
-		}
-		given.Findings = append(given.Findings, contract.Finding{
-			Severity: finding.Severity, Code: finding.Code, Message: finding.Message, Key: key, Attributes: pairs(finding.Attributes),
-		})
-	}
-	for _, number := range report.Measurements() {
-		given.Measurements = append(given.Measurements, contract.Measurement{
-			Name: number.Name, Value: number.Value, Unit: number.Unit, Attributes: pairs(number.Attributes),
-		})
-	}
-	if report.Memo != "" {
-		given.Attributes = pairs([]holdfast.Pair{{Name: "memo", Value: report.Memo}})
-	}
-	return given
-}
-
-func pairs(of []holdfast.Pair) []witTypes.Tuple2[string, string] {
-	var pairs []witTypes.Tuple2[string, string]
-	for _, pair := range of {
-		pairs = append(pairs, witTypes.Tuple2[string, string]{F0: pair.Name, F1: pair.Value})
-	}
-	return pairs
 }
 
 // source is the agent's snapshot. Its handles are dropped by hand: left to the garbage collector they could go in the middle of a call.

@@ -16,9 +16,11 @@ import (
 	"runtime"
 	"unsafe"
 	"wit_component/wasi_io_error"
+	"wit_component/wasi_io_poll"
 )
 
 type Error = wasi_io_error.Error
+type Pollable = wasi_io_poll.Pollable
 
 const (
 	StreamError_LastOperationFailed uint8 = 0
@@ -210,5 +212,93 @@ func (self *OutputStream) BlockingWriteAndFlush(contents []uint8) witTypes.Resul
 	}
 	result0 := result
 	return result0
+
+}
+
+//go:wasmimport wasi:io/streams@0.2.0 [method]output-stream.check-write
+func wasm_import_method_output_stream_check_write(arg0 int32, arg1 uintptr)
+
+func (self *OutputStream) CheckWrite() witTypes.Result[uint64, StreamError] {
+	pinner := &runtime.Pinner{}
+	defer pinner.Unpin()
+
+	returnArea := uintptr(witRuntime.Allocate(pinner, 16, 8))
+	wasm_import_method_output_stream_check_write((self).Handle(), returnArea)
+	var result witTypes.Result[uint64, StreamError]
+	switch uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), 0))) {
+	case 0:
+
+		result = witTypes.Ok[uint64, StreamError](uint64(*(*int64)(unsafe.Add(unsafe.Pointer(returnArea), 8))))
+	case 1:
+		var variant StreamError
+		switch uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), 8))) {
+		case 0:
+
+			variant = MakeStreamErrorLastOperationFailed(wasi_io_error.ErrorFromOwnHandle(int32(uintptr(*(*int32)(unsafe.Add(unsafe.Pointer(returnArea), 12))))))
+
+		case 1:
+
+			variant = MakeStreamErrorClosed()
+
+		default:
+			panic("unreachable")
+		}
+
+		result = witTypes.Err[uint64, StreamError](variant)
+	default:
+		panic("unreachable")
+	}
+	result0 := result
+	return result0
+
+}
+
+//go:wasmimport wasi:io/streams@0.2.0 [method]output-stream.write
+func wasm_import_method_output_stream_write(arg0 int32, arg1 uintptr, arg2 uint32, arg3 uintptr)
+
+func (self *OutputStream) Write(contents []uint8) witTypes.Result[witTypes.Unit, StreamError] {
+	pinner := &runtime.Pinner{}
+	defer pinner.Unpin()
+
+	returnArea := uintptr(witRuntime.Allocate(pinner, 12, 4))
+	data := unsafe.Pointer(unsafe.SliceData(contents))
+	pinner.Pin(data)
+	wasm_import_method_output_stream_write((self).Handle(), uintptr(data), uint32(len(contents)), returnArea)
+	var result witTypes.Result[witTypes.Unit, StreamError]
+	switch uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), 0))) {
+	case 0:
+
+		result = witTypes.Ok[witTypes.Unit, StreamError](witTypes.Unit{})
+	case 1:
+		var variant StreamError
+		switch uint8(*(*uint32)(unsafe.Add(unsafe.Pointer(returnArea), 4))) {
+		case 0:
+
+			variant = MakeStreamErrorLastOperationFailed(wasi_io_error.ErrorFromOwnHandle(int32(uintptr(*(*int32)(unsafe.Add(unsafe.Pointer(returnArea), 8))))))
+
+		case 1:
+
+			variant = MakeStreamErrorClosed()
+
+		default:
+			panic("unreachable")
+		}
+
+		result = witTypes.Err[witTypes.Unit, StreamError](variant)
+	default:
+		panic("unreachable")
+	}
+	result0 := result
+	return result0
+
+}
+
+//go:wasmimport wasi:io/streams@0.2.0 [method]output-stream.subscribe
+func wasm_import_method_output_stream_subscribe(arg0 int32) int32
+
+func (self *OutputStream) Subscribe() *wasi_io_poll.Pollable {
+
+	result := wasm_import_method_output_stream_subscribe((self).Handle())
+	return wasi_io_poll.PollableFromOwnHandle(int32(uintptr(result)))
 
 }

@@ -58,6 +58,16 @@ func PollableFromBorrowHandle(handleValue int32) *Pollable {
 	return &Pollable{handle}
 }
 
+//go:wasmimport wasi:io/poll@0.2.0 [method]pollable.ready
+func wasm_import_method_pollable_ready(arg0 int32) int32
+
+func (self *Pollable) Ready() bool {
+
+	result := wasm_import_method_pollable_ready((self).Handle())
+	return (result != 0)
+
+}
+
 //go:wasmimport wasi:io/poll@0.2.0 [method]pollable.block
 func wasm_import_method_pollable_block(arg0 int32)
 
