@@ -114,3 +114,80 @@ fn gather(file: &SnapshotFile, mut scan: Scan, size: Size, ready: &Sender<Ready>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capability::snapshot::query::Query;
+
+    /// A snapshot of a real Kubernetes.
+    fn file() -> Arc<SnapshotFile> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/kubernetes-t1.db.zst");
+        let packed = std::fs::File::open(path).expect("the test data is there");
+        let bytes = zstd::decode_all(packed).expect("the test data unpacks");
+        Arc::new(SnapshotFile::from_bytes(bytes).expect("a snapshot"))
+    }
+
+    fn cursor(file: &Arc<SnapshotFile>, descending: bool) -> Cursor {
+        let live = file.live().expect("an index");
+        let query = Query { descending, ..Query::default() };
+        Cursor::new(Arc::clone(file), Scan::new(query, &live))
+    }
+
+    /// All keys in the order in which they come, asked for in batches of these sizes, in turn.
+    async fn keys(mut cursor: Cursor, sizes: &[Size], turns: &Arc<Semaphore>) -> Vec<Vec<u8>> {
+        let mut keys = Vec::new();
+        for size in sizes.iter().cycle() {
+            let filling =
+                cursor.next(*size, turns).await.map_err(|error| error.message).expect("a batch").filling;
+            let mut start = 0;
+            for end in filling.batch.key_ends {
+                keys.push(filling.batch.keys[start..end as usize].to_vec());
+                start = end as usize;
+            }
+            if filling.rows == 0 {
+                break;
+            }
+        }
+        keys
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whatever_was_read_ahead_no_row_is_lost_or_doubled() {
+        let file = file();
+        let live = file.live().expect("an index");
+        let expected: Vec<Vec<u8>> = live.iter().map(|entry| entry.key.to_vec()).collect();
+        assert!(expected.len() > 500, "only {} keys", expected.len());
+        let size = Size::asked;
+        let one = [size(10, 1 << 20)];
+        let by_bytes = [size(u32::MAX, 3000)];
+        let changing = [vec![size(7, 1 << 20); 5], vec![size(3, 100); 4], vec![size(1, 0); 3]].concat();
+        for sizes in [&one[..], &by_bytes, &changing] {
+            for (turns, descending) in [(0, false), (1, false), (1, true)] {
+                let mut found =
+                    keys(cursor(&file, descending), sizes, &Arc::new(Semaphore::new(turns))).await;
+                if descending {
+                    found.reverse();
+                }
+                assert!(found == expected, "{} of {} keys, {turns} turns", found.len(), expected.len());
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_cursor_at_a_time_reads_ahead() {
+        let (file, turns, size) = (file(), Arc::new(Semaphore::new(1)), Size::asked(10, 1 << 20));
+        let mut first = cursor(&file, false);
+        let mut second = cursor(&file, false);
+        for _ in 0..3 {
+            assert!(first.next(size, &turns).await.is_ok() && second.next(size, &turns).await.is_ok());
+        }
+        assert!(first.ahead.is_some() && second.ahead.is_none());
+        drop(first);
+        assert!(second.next(size, &turns).await.is_ok() && second.ahead.is_some());
+        // To its end, and the turn is free again.
+        while second.next(size, &turns).await.is_ok_and(|next| next.filling.rows > 0) {}
+        assert!(second.ahead.is_none());
+        assert_eq!(turns.available_permits(), 1);
+    }
+}
