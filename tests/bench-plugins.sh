@@ -190,7 +190,7 @@ cache = "$work/cache"
 [chain.sanity]
 steps = [{ integrity = {} }, { plugin = "required-keys", config = { rules = [{ prefix = "$prefix", least = $expected }] } }]
 TOML
-    local known=("$holdfast" --config "$work/holdfast.toml" plugin run "$plugins/required-keys.wasm" --snapshot "$large" --plugin-config "$work/rules.toml")
+    local known=("$holdfast" --config "$work/holdfast.toml" plugin run "$plugins/required-keys.wasm" --snapshot "$large" --integrity-known --plugin-config "$work/rules.toml")
     local whole=("$holdfast" --config "$work/holdfast.toml" verify "$large" --chain sanity)
     # Once uncounted: compiled, and the file is in the page cache.
     "${known[@]}" >/dev/null 2>&1 || die "the verifier does not pass: $("${known[@]}" 2>&1)"

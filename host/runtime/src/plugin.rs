@@ -125,7 +125,18 @@ impl Plugin {
         context: Vec<(String, String)>,
         config: &Value,
     ) -> VerifyRun {
-        self.verify_file(subject, Facts::default(), context, config, &Grants::default()).await
+        self.verify_uninspected(subject, context, config, &Grants::default()).await
+    }
+
+    /// As [`Plugin::verify`], with what it may reach. What only an inspection finds, the plugin asks for in vain.
+    pub async fn verify_uninspected(
+        &self,
+        subject: Arc<SnapshotFile>,
+        context: Vec<(String, String)>,
+        config: &Value,
+        grants: &Grants,
+    ) -> VerifyRun {
+        self.verify_file(subject, Facts::default(), context, config, grants).await
     }
 
     /// As [`Plugin::verify`], with what an inspection found, which the plugin may ask for by name (`hash`, `records`,

@@ -179,6 +179,24 @@ memory = "7MiB"
 }
 
 #[test]
+fn a_snapshot_whose_integrity_is_known_is_not_checked_again() {
+    let desk = Desk::new();
+    let rules = desk.write("rules.toml", "rules = [{ prefix = \"/registry/pods/\", least = 1 }]\n");
+    let mut bytes = fs::read(desk.snapshot()).expect("the snapshot can be read");
+    // Only the hash behind the image is wrong, so nothing but a check would see it.
+    *bytes.last_mut().expect("there are bytes") ^= 0xff;
+    let wrong = desk.write("wrong.db", "");
+    fs::write(&wrong, bytes).expect("a file can be written");
+    let (rules, wrong) = (rules.display().to_string(), wrong.display().to_string());
+    let run = |more: &[&str]| {
+        let args = ["run", "required-keys.wasm", "--snapshot", &wrong, "--plugin-config", &rules];
+        desk.plugin(&[&args, more].concat())
+    };
+    assert!(run(&[]).exits(0).stderr.contains("is not sound"));
+    assert!(!run(&["--integrity-known"]).exits(0).stderr.contains("is not sound"));
+}
+
+#[test]
 fn two_snapshots_are_compared_as_two_backups_would_be() {
     let desk = Desk::new();
     desk.put("drift", &fs::read(plugins::built("drift")).expect("it is built"));

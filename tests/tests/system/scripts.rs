@@ -438,6 +438,9 @@ fn a_script_is_checked_and_run_by_its_author() {
     site.holdfast(&["plugin", "bench", &smoke, "--snapshot", &path])
         .exits(2)
         .explains(&["`smoke` is a script"]);
+    site.holdfast(&["plugin", "run", &smoke, "--snapshot", &path, "--integrity-known"])
+        .exits(2)
+        .explains(&["`smoke` is a script", "leave out `--integrity-known`"]);
     let site = site.set("boot", "program", "\"/nowhere/etcd\"");
     site.holdfast(&["plugin", "run", &smoke, "--snapshot", &path])
         .exits(2)

@@ -152,7 +152,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let subject = Subject::open(&args.subject, config.as_ref(), context).await?;
     let previous = match &args.previous {
         Some(file) => {
-            let given = SubjectArgs { snapshot: Some(file.clone()), identity: args.subject.identity.clone() };
+            let given = SubjectArgs { snapshot: Some(file.clone()), ..args.subject.clone() };
             Some(Subject::open(&given, config.as_ref(), context).await?)
         }
         None => None,

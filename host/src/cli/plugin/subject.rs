@@ -11,13 +11,13 @@ use super::super::failure::{Failure, FailureExt as _};
 use super::super::{Context, open, verify};
 use crate::boot::{self, BootError, Throwaway};
 use crate::config::Config;
-use crate::pipeline::inspect::inspect;
+use crate::pipeline::inspect;
 use crate::pipeline::verify::restored;
 use crate::session::Session;
 use crate::source::{self, LocalFile, Place};
 
 /// Which snapshot.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct SubjectArgs {
     /// The snapshot file that a verifier judges: one that etcd sent, or one taken out of a store
     #[arg(long, short, value_name = "FILE")]
@@ -25,12 +25,16 @@ pub struct SubjectArgs {
     /// A file with the age identity (secret key) that decrypts it, besides those of `decrypt.identity_files`. May be given more than once
     #[arg(long, short, value_name = "FILE")]
     pub identity: Vec<PathBuf>,
+    /// Take the integrity of the snapshot as known: it is not checked again, and facts that only a check finds are not told. For verifiers
+    #[arg(long)]
+    pub integrity_known: bool,
 }
 
 /// A snapshot, and what a plugin is told beside it.
 pub(super) struct Subject {
     pub(super) file: Arc<SnapshotFile>,
-    inspection: Inspection,
+    /// None when its integrity is taken as known.
+    inspection: Option<Inspection>,
     /// How it is restored for a script.
     boot: boot::Options,
     context: Vec<(String, String)>,
@@ -39,7 +43,7 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Opens and inspects the file. One that is damaged is told about, and looked at all the same.
+    /// Opens the file, and inspects it. One that is damaged is told about, and looked at all the same.
     pub(super) async fn open(args: &SubjectArgs, config: Option<&Config>, context: &Context) -> Result<Self> {
         let snapshot = args
             .snapshot
@@ -52,17 +56,21 @@ impl Subject {
         let scratch = verify::scratch(config);
         let local = source::open_file(snapshot, &identities, Place::passing(&scratch, &name)).await;
         let local = open::answered(local)?;
-        let inspected = inspect(local.path(), local.hash(true)).await?;
-        let integrity = &inspected.inspection.integrity;
-        if integrity.outcome != Outcome::Passed {
-            let path = snapshot.display();
-            context.printer.warn(format_args!("`{path}` is not sound; see `holdfast inspect {path}`"));
-        }
+        let (file, inspection) = if args.integrity_known {
+            (inspect::open(local.path()).await?, None)
+        } else {
+            let inspected = inspect::inspect(local.path(), local.hash(true)).await?;
+            if inspected.inspection.integrity.outcome != Outcome::Passed {
+                let path = snapshot.display();
+                context.printer.warn(format_args!("`{path}` is not sound; see `holdfast inspect {path}`"));
+            }
+            (inspected.file, Some(inspected.inspection))
+        };
         let cluster = config.map_or_else(|| "test".to_owned(), |config| config.cluster.name.clone());
         let boot = config.map_or_else(|| boot::Options::of(scratch.clone()), Config::boot);
         Ok(Self {
-            file: inspected.file,
-            inspection: inspected.inspection,
+            file,
+            inspection,
             boot,
             context: vec![
                 ("cluster".to_owned(), cluster),
@@ -82,10 +90,20 @@ impl Subject {
         grants: &Grants,
     ) -> Result<VerifyRun> {
         if plugin.kind() != Kind::Script {
-            let (file, facts) = (Arc::clone(&self.file), &self.inspection.facts);
-            return Ok(plugin.verify_inspected(file, facts, context, config, grants).await);
+            let file = Arc::clone(&self.file);
+            return Ok(match &self.inspection {
+                Some(found) => plugin.verify_inspected(file, &found.facts, context, config, grants).await,
+                None => plugin.verify_uninspected(file, context, config, grants).await,
+            });
         }
-        let source = restored::source_of(&self.file, &self.inspection);
+        let Some(inspection) = &self.inspection else {
+            return Err(anyhow!(
+                "`{}` is a script, and what is restored for one is checked before",
+                plugin.name()
+            ))
+            .hint("leave out `--integrity-known`");
+        };
+        let source = restored::source_of(&self.file, inspection);
         let throwaway = booted(Throwaway::boot(&self.boot, &source).await)?;
         let database = booted(throwaway.database().await)?;
         let fresh = ("fresh".to_owned(), throwaway.touch().to_string());
