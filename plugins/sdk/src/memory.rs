@@ -239,10 +239,10 @@ mod tests {
         while let Some(batch) = rows.next_batch().expect("reads") {
             sizes.push(batch.rows().len());
         }
-        assert_eq!(sizes, [256, 10, 1, 1]);
+        assert_eq!(sizes, [BATCH_ROWS as usize, 10, 1, 1]);
         assert!(rows.next_batch().expect("reads").is_none());
         assert!(rows.next_row().expect("reads").is_none());
-        assert_eq!(keys(&snapshot, &Query::all().keys_only()).len(), 268);
+        assert_eq!(keys(&snapshot, &Query::all().keys_only()).len(), BATCH_ROWS as usize + 12);
     }
 
     #[test]
